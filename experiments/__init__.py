@@ -1,0 +1,1 @@
+"""Analysis of online experiments: assignment, statistics, readouts. A leaf: imports nothing of ours."""

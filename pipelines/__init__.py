@@ -1,0 +1,1 @@
+"""The roof: jobs, settings, Ray and the command line. Nobody imports this package."""

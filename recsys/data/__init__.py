@@ -1,0 +1,1 @@
+"""Catalogues, events, media, splits and the generated world."""

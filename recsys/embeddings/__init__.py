@@ -1,0 +1,1 @@
+"""Embedding tables: ids, unit vectors and the tower that made them."""

@@ -1,0 +1,1 @@
+"""Backbones and preprocessing: what turns one picture or one text into numbers."""

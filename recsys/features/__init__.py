@@ -1,0 +1,1 @@
+"""What a ranker sees of a request and an item."""

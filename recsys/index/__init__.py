@@ -1,0 +1,1 @@
+"""Vector indexes and their generations. The home of faiss."""

@@ -1,0 +1,1 @@
+"""Training sets and rankers. The home of lightgbm."""

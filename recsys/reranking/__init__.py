@@ -1,0 +1,1 @@
+"""Pure functions from a ranked list to a slate."""

@@ -1,0 +1,1 @@
+"""Item towers, one file per family."""

@@ -1,0 +1,1 @@
+"""Losses, pairs and the training loop."""
