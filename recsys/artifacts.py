@@ -1,6 +1,6 @@
 """Artifacts: directories with a manifest, written beside their final name and renamed when whole.
 
-``<home>/<kind>/<key>/manifest.json`` where *key* hashes what the artifact is made from (kind, version, config, parents).
+``<home>/<kind>/<key>/manifest.json``; *key* hashes what the artifact is made from: kind, version, config, parents.
 So a stage whose inputs are unchanged finds its output already there and is skipped; ``<home>/<kind>/CURRENT`` names the
 artifact in use. Unfinished work stands in ``<home>/<kind>/.work-<key>``: a killed job finds it there and goes on.
 """
