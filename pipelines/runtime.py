@@ -1,0 +1,85 @@
+"""Where a job runs: inline in this process, or on Ray. The work is the same function of ``recsys`` either way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Protocol
+
+import ray
+import ray.data
+
+from recsys.config import BaseConfig
+from recsys.progress import track
+
+Worker = Callable[[int], int]
+
+
+class RuntimeConfig(BaseConfig):
+    """``address`` is that of a running Ray cluster; without one a local Ray is started and stopped again."""
+
+    kind: Literal["inline", "ray"] = "inline"
+    address: str | None = None
+    workers: int | None = None
+
+
+class Runtime(Protocol):
+    """Runs independent tasks."""
+
+    def map(self, make_worker: Callable[[], Worker], tasks: Sequence[int], description: str) -> Iterator[int]:
+        """Results of the tasks, in any order. Each worker is made once and serves many tasks."""
+        ...
+
+
+class InlineRuntime:
+    """One worker, in this process."""
+
+    def map(self, make_worker: Callable[[], Worker], tasks: Sequence[int], description: str) -> Iterator[int]:
+        if tasks:
+            worker = make_worker()
+            for task in track(tasks, description):
+                yield worker(task)
+
+
+class RayRuntime:
+    """An actor per worker, fed by Ray Data."""
+
+    def __init__(self, config: RuntimeConfig) -> None:
+        self.config = config
+
+    def map(self, make_worker: Callable[[], Worker], tasks: Sequence[int], description: str) -> Iterator[int]:
+        if not tasks:
+            return
+        ours = not ray.is_initialized()
+        if ours:
+            ray.init(address=self.config.address, include_dashboard=False, log_to_driver=False, logging_level="warning")
+        try:
+            context = ray.data.DataContext.get_current()
+            context.enable_progress_bars = False
+            workers = min(self.config.workers or int(ray.cluster_resources()["CPU"]), len(tasks))
+            done = (
+                ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=len(tasks))
+                .map_batches(
+                    _Actor,
+                    fn_constructor_args=(make_worker,),
+                    batch_size=1,
+                    compute=ray.data.ActorPoolStrategy(size=workers),
+                    num_cpus=1,
+                )
+                .iter_rows()
+            )
+            yield from track((int(row["result"]) for row in done), description, len(tasks))
+        finally:
+            if ours:
+                ray.shutdown()
+
+
+class _Actor:
+    def __init__(self, make_worker: Callable[[], Worker]) -> None:
+        self.worker = make_worker()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return {"result": [self.worker(int(task)) for task in batch["task"]]}
+
+
+def open_runtime(config: RuntimeConfig) -> Runtime:
+    return RayRuntime(config) if config.kind == "ray" else InlineRuntime()

@@ -1,0 +1,132 @@
+"""What a training step reads: items prepared once (tokens in memory, pictures on disk) and seeded batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from recsys import schemas
+from recsys.data.dataset import ITEMS_PER_GROUP, Dataset
+from recsys.data.pairs import ItemPairs
+from recsys.progress import track
+from recsys.towers.base import item_texts
+from recsys.towers.clip import ClipTower
+from recsys.types import RowArray
+
+TITLE_SHARE = 0.3
+"""How often an item is read by its title alone, so that short texts (queries among them) are at home in the space."""
+CROP = 1 / 16
+"""Largest shift of a picture in training, as a share of its side."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedItems:
+    """The catalogue as a tower reads it.
+
+    Attributes:
+        tokens: of the whole text, int32 ``[n, length]``.
+        title_tokens: of the title alone (of the whole text where there is no title).
+        pixels: uint8 ``[n, 3, size, size]``, memory-mapped.
+        has_text: bool ``[n]``.
+        has_image: bool ``[n]``.
+    """
+
+    tokens: npt.NDArray[np.int32]
+    title_tokens: npt.NDArray[np.int32]
+    pixels: npt.NDArray[np.uint8]
+    has_text: npt.NDArray[np.bool_]
+    has_image: npt.NDArray[np.bool_]
+
+    @classmethod
+    def prepare(cls, dataset: Dataset, tower: ClipTower, scratch: Path) -> PreparedItems:
+        """Tokenise the texts and decode every cover once.
+
+        Args:
+            dataset: the catalogue.
+            tower: whose preprocessing to use.
+            scratch: file for the pictures; used as it is when it stands there already.
+        """
+        texts = item_texts(dataset.items)
+        titles = [title or text or "" for title, text in zip(dataset.items[schemas.TITLE], texts, strict=True)]
+        side = tower.image.pixels
+        if not scratch.exists():
+            partial = scratch.with_suffix(".partial")
+            pixels = np.lib.format.open_memmap(partial, "w+", np.uint8, (len(texts), 3, side, side))
+            steps = -(-len(texts) // ITEMS_PER_GROUP)
+            start = 0
+            for covers in track(dataset.iter_covers(), "Decoding pictures", steps):
+                pixels[start : start + len(covers)] = tower.image.prepare(covers)
+                start += len(covers)
+            pixels.flush()
+            partial.replace(scratch)
+        return cls(
+            tower.text.tokens([text or "" for text in texts]),
+            tower.text.tokens(titles),
+            np.load(scratch, mmap_mode="r"),
+            np.array([text is not None for text in texts]),
+            dataset.items["n_images"].to_numpy() > 0,
+        )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def inputs(self, rows: RowArray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Arguments of the tower for the items at ``rows``, as they are."""
+        return (
+            torch.from_numpy(self.tokens[rows]),
+            torch.from_numpy(self.has_text[rows]),
+            torch.from_numpy(self.pixels[rows]),
+            torch.from_numpy(self.has_image[rows]),
+        )
+
+    def augmented(self, rows: RowArray, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same, with some texts cut to their title and pictures shifted and mirrored."""
+        _, has_text, _, has_image = self.inputs(rows)
+        title_only = random.random(len(rows)) < TITLE_SHARE
+        tokens = np.where(title_only[:, None], self.title_tokens[rows], self.tokens[rows])
+        margin = max(1, round(self.pixels.shape[-1] * CROP))
+        pixels = np.pad(self.pixels[rows], ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge")
+        side = self.pixels.shape[-1]
+        shifts = random.integers(0, 2 * margin + 1, size=(len(rows), 2))
+        mirrored = random.random(len(rows)) < 0.5
+        out = np.empty((len(rows), *self.pixels.shape[1:]), np.uint8)
+        for i, (y, x) in enumerate(shifts):
+            picture = pixels[i, :, y : y + side, x : x + side]
+            out[i] = picture[:, :, ::-1] if mirrored[i] else picture
+        return torch.from_numpy(tokens), has_text, torch.from_numpy(out), has_image
+
+
+@dataclass(frozen=True, eq=False)
+class BatchSampler:
+    """Draws batches; which one depends on the seed and the step alone, so a resumed run continues the same stream.
+
+    Attributes:
+        items: rows to draw single items from.
+        pairs: behaviour pairs to draw from, by score; may be empty.
+        seed: of the stream.
+    """
+
+    items: RowArray
+    pairs: ItemPairs
+    seed: int
+
+    def draw(self, step: int, n_items: int, n_pairs: int) -> tuple[RowArray, RowArray, RowArray]:
+        """Rows of single items ``[n_items]`` (distinct), and of pairs A ``[n_pairs]`` and B ``[n_pairs]``."""
+        random = np.random.default_rng([self.seed, step])
+        singles = random.choice(self.items, min(n_items, len(self.items)), replace=False)
+        if len(self.pairs) == 0:
+            return singles, singles[:0], singles[:0]
+        # A by the square root of its mass: head items do not fill the batch, tail items still appear less often
+        chosen = np.searchsorted(self._cumulative, random.random(n_pairs) * self._cumulative[-1], side="right")
+        return singles, self.pairs.a[chosen], self.pairs.b[chosen]
+
+    @cached_property
+    def _cumulative(self) -> npt.NDArray[np.float64]:
+        mass = np.bincount(self.pairs.a, self.pairs.scores)
+        return np.cumsum(self.pairs.scores / np.sqrt(mass)[self.pairs.a], dtype=np.float64)
