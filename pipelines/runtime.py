@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
@@ -51,10 +53,8 @@ class RayRuntime:
             return
         ours = not ray.is_initialized()
         if ours:
-            ray.init(address=self.config.address, include_dashboard=False, log_to_driver=False, logging_level="warning")
+            _start_ray(self.config.address)
         try:
-            context = ray.data.DataContext.get_current()
-            context.enable_progress_bars = False
             workers = min(self.config.workers or int(ray.cluster_resources()["CPU"]), len(tasks))
             done = (
                 ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=len(tasks))
@@ -79,6 +79,15 @@ class _Actor:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         return {"result": [self.worker(int(task)) for task in batch["task"]]}
+
+
+def _start_ray(address: str | None) -> None:
+    """Connect to a cluster, or start a local one, without Ray's running commentary."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
 
 
 def open_runtime(config: RuntimeConfig) -> Runtime:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from recsys.data.world import WorldConfig, generate
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -13,4 +15,12 @@ def shared_data() -> Path:
     path = Path(__file__).resolve().parents[1].parent / "shared" / "data"
     if not path.is_dir():
         pytest.skip("needs the real data sets in ../shared/data, which are not part of the repository")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated data set of 300 notes and 120 users, in the folder that is returned."""
+    path = tmp_path_factory.mktemp("tiny_world")
+    generate(WorldConfig(n_items=300, n_users=120, n_authors=40, n_requests=900), path)
     return path
