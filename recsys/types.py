@@ -40,7 +40,8 @@ class IdMap:
     def __post_init__(self) -> None:
         if len(self._row_of) != len(self.ids):
             values, counts = np.unique(self.ids.astype(str), return_counts=True)
-            raise DataError(f"Id {values[counts > 1][0]!r} occurs {counts.max()} times.", "Ids must be unique.")
+            worst = counts.argmax()
+            raise DataError(f"Id {str(values[worst])!r} occurs {counts[worst]} times.", "Ids must be unique.")
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> IdMap:

@@ -1,1 +1,1 @@
-"""Metrics, slices and the report."""
+"""Metrics, intervals, slices and the report: how good the answers are, over the whole catalogue."""

@@ -1,9 +1,12 @@
-"""VectorIndex: the verbs every index speaks, and the config that picks one."""
+"""VectorIndex: the verbs every index speaks, and what it demands of a query."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+
+from recsys.exceptions import ArtifactError
 from recsys.types import FloatArray, RowArray
 
 
@@ -21,5 +24,24 @@ class VectorIndex(Protocol):
 
         Returns:
             Rows int32 ``[q, k]`` best first, padded with ``NO_ROW``, and inner products ``[q, k]``, ``-inf`` there.
+
+        Raises:
+            ArtifactError: queries of another width, or not finite.
         """
         ...
+
+
+def check_queries(queries: FloatArray, width: int) -> None:
+    """Refuse queries that no vector of this width can answer.
+
+    Raises:
+        ArtifactError: naming the shape, or the first query that is not finite.
+    """
+    if queries.ndim != 2 or queries.shape[1] != width:
+        raise ArtifactError(
+            f"Queries of shape {queries.shape} do not fit an index of width {width}.",
+            "Give one row per query, encoded with the tower of the index.",
+        )
+    finite = np.isfinite(queries).all(axis=1)
+    if not finite.all():
+        raise ArtifactError(f"Query {int(np.argmin(finite))} is not finite.", "Check the encoder's output.")

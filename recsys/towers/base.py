@@ -58,10 +58,17 @@ class ItemTower(Protocol):
 READ_OUTS = ("fused", "text", "image")
 
 
-def item_texts(items: pl.DataFrame) -> list[str | None]:
-    """The one text of each item that towers read: title, hashtags, body; ``None`` where all are empty."""
-    tags = pl.col(schemas.TAGS).list.eval("#" + pl.element()).list.join(" ")
-    parts = [pl.col(schemas.TITLE), tags, pl.col(schemas.TEXT)]
-    joined = pl.concat_str([part.fill_null("").str.strip_chars() for part in parts], separator="\n").str.strip_chars()
-    texts = items.select(text=joined)["text"]
-    return [text or None for text in texts]
+ALL_PARTS = (schemas.TITLE, schemas.TAGS, schemas.TEXT)
+
+
+def item_texts(items: pl.DataFrame, parts: Sequence[str] = ALL_PARTS) -> list[str | None]:
+    """The one text of each item that towers read: title, hashtags, body; ``None`` where all of them are empty.
+
+    Args:
+        items: rows of :data:`recsys.schemas.ITEMS`.
+        parts: columns to take, in this order.
+    """
+    hashtags = pl.col(schemas.TAGS).list.eval("#" + pl.element()).list.join(" ")
+    columns = [hashtags if part == schemas.TAGS else pl.col(part) for part in parts]
+    joined = pl.concat_str([column.fill_null("").str.strip_chars() for column in columns], separator="\n")
+    return [text or None for text in items.select(text=joined.str.strip_chars())["text"]]

@@ -86,6 +86,10 @@ class ClipTower(nn.Module):
         fused = gate * image + (1 - gate) * text
         return {"fused": _unit(fused), "text": _unit(text), "image": _unit(image)}
 
+    def read_text(self, tokens: Tensor) -> Tensor:
+        """The ``text`` read-out alone, ``[n, width]``."""
+        return _unit(self.text_projection(self.text(tokens)))
+
     @torch.inference_mode()
     def encode_items(self, batch: ItemBatch) -> Mapping[str, FloatArray]:
         self.eval()

@@ -15,12 +15,12 @@ from recsys import schemas
 from recsys.data.dataset import ITEMS_PER_GROUP, Dataset
 from recsys.data.pairs import ItemPairs
 from recsys.progress import track
-from recsys.towers.base import item_texts
+from recsys.towers.base import ALL_PARTS, item_texts
 from recsys.towers.clip import ClipTower
 from recsys.types import RowArray
 
-TITLE_SHARE = 0.3
-"""How often an item is read by its title alone, so that short texts (queries among them) are at home in the space."""
+UNTITLED_SHARE = 0.5
+"""How often an item is read without its title, which must then be found by meaning rather than by its own words."""
 CROP = 1 / 16
 """Largest shift of a picture in training, as a share of its side."""
 
@@ -31,17 +31,21 @@ class PreparedItems:
 
     Attributes:
         tokens: of the whole text, int32 ``[n, length]``.
-        title_tokens: of the title alone (of the whole text where there is no title).
+        title_tokens: of the title alone; short texts, as queries are.
+        untitled_tokens: of hashtags and body.
         pixels: uint8 ``[n, 3, size, size]``, memory-mapped.
         has_text: bool ``[n]``.
         has_image: bool ``[n]``.
+        has_parts: whether there is a title and more text besides, bool ``[n]``.
     """
 
     tokens: npt.NDArray[np.int32]
     title_tokens: npt.NDArray[np.int32]
+    untitled_tokens: npt.NDArray[np.int32]
     pixels: npt.NDArray[np.uint8]
     has_text: npt.NDArray[np.bool_]
     has_image: npt.NDArray[np.bool_]
+    has_parts: npt.NDArray[np.bool_]
 
     @classmethod
     def prepare(cls, dataset: Dataset, tower: ClipTower, scratch: Path) -> PreparedItems:
@@ -52,8 +56,9 @@ class PreparedItems:
             tower: whose preprocessing to use.
             scratch: file for the pictures; used as it is when it stands there already.
         """
-        texts = item_texts(dataset.items)
-        titles = [title or text or "" for title, text in zip(dataset.items[schemas.TITLE], texts, strict=True)]
+        texts, titles, untitled = (
+            item_texts(dataset.items, parts) for parts in (ALL_PARTS, (schemas.TITLE,), (schemas.TAGS, schemas.TEXT))
+        )
         side = tower.image.pixels
         if not scratch.exists():
             partial = scratch.with_suffix(".partial")
@@ -66,11 +71,11 @@ class PreparedItems:
             pixels.flush()
             partial.replace(scratch)
         return cls(
-            tower.text.tokens([text or "" for text in texts]),
-            tower.text.tokens(titles),
+            *(tower.text.tokens([text or "" for text in part]) for part in (texts, titles, untitled)),
             np.load(scratch, mmap_mode="r"),
             np.array([text is not None for text in texts]),
             dataset.items["n_images"].to_numpy() > 0,
+            np.array([bool(title and rest) for title, rest in zip(titles, untitled, strict=True)]),
         )
 
     def __len__(self) -> int:
@@ -86,10 +91,10 @@ class PreparedItems:
         )
 
     def augmented(self, rows: RowArray, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The same, with some texts cut to their title and pictures shifted and mirrored."""
+        """The same, with some texts lacking their title and pictures shifted and mirrored."""
         _, has_text, _, has_image = self.inputs(rows)
-        title_only = random.random(len(rows)) < TITLE_SHARE
-        tokens = np.where(title_only[:, None], self.title_tokens[rows], self.tokens[rows])
+        untitled = self.has_parts[rows] & (random.random(len(rows)) < UNTITLED_SHARE)
+        tokens = np.where(untitled[:, None], self.untitled_tokens[rows], self.tokens[rows])
         margin = max(1, round(self.pixels.shape[-1] * CROP))
         pixels = np.pad(self.pixels[rows], ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="edge")
         side = self.pixels.shape[-1]

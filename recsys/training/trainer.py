@@ -39,6 +39,7 @@ class TrainerConfig(BaseConfig):
     items_per_batch: int = Field(32, ge=2)  # image <-> text
     pairs_per_batch: int = Field(48, ge=0)  # item <-> item
     match_weight: float = 0.5  # of image <-> text against item <-> item
+    title_weight: float = 0.5  # of title <-> rest of the text against item <-> item
     single_weight: float = 0.25  # of item <-> item by text alone and by picture alone, against by both
     learning_rate: float = 1e-3
     warmup_steps: int = 40
@@ -168,7 +169,9 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * _schedule(step, config)
     out = tower(*items.augmented(rows, np.random.default_rng([config.seed, step, 1])))
-    loss = _loss(tower, out, items, rows, len(singles), len(a), config)
+    titled = rows[items.has_parts[rows]]
+    titles = tower.read_text(torch.from_numpy(items.title_tokens[titled]))
+    loss = _loss(tower, out, titles, items, rows, len(singles), len(a), config)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
@@ -181,6 +184,7 @@ def _step(
 def _loss(
     tower: ClipTower,
     out: dict[str, Tensor],
+    titles: Tensor,
     items: PreparedItems,
     rows: RowArray,
     n_items: int,
@@ -191,8 +195,11 @@ def _loss(
     has = {"text": torch.from_numpy(items.has_text[rows]), "image": torch.from_numpy(items.has_image[rows])}
     both = has["text"] & has["image"]
     match = info_nce(out["image"][both], out["text"][both], tower.match_scale, ids[both], ids[both])
+    titled = torch.from_numpy(items.has_parts[rows])
+    title = info_nce(titles, out["text"][titled], tower.match_scale, ids[titled], ids[titled])
+    content = config.match_weight * match + config.title_weight * title
     if n_pairs == 0:
-        return match
+        return content
     a, b = slice(n_items, n_items + n_pairs), slice(n_items + n_pairs, None)
     loss = info_nce(out["fused"][a], out["fused"][b], tower.pair_scale, ids[a], ids[b], same_space=True)
     for name, present in has.items():
@@ -200,7 +207,7 @@ def _loss(
         loss = loss + config.single_weight * info_nce(
             out[name][a][kept], out[name][b][kept], tower.pair_scale, ids[a][kept], ids[b][kept], same_space=True
         )
-    return loss + config.match_weight * match
+    return loss + content
 
 
 def _schedule(step: int, config: TrainerConfig) -> float:

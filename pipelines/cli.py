@@ -1,0 +1,195 @@
+"""The command line: ``recsys quickstart``, the stages one by one, and questions asked of what they made."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from pipelines.answers import open_engine, read_picture, show_slate
+from pipelines.config import WORLD
+from pipelines.console import Console
+from pipelines.quickstart import show_report, tour
+from pipelines.run import Run
+from pipelines.run_config import RunConfig, load_run_config
+from pipelines.runtime import RuntimeConfig
+from pipelines.status import show_status
+from recsys.artifacts import ArtifactStore
+from recsys.exceptions import ConfigError, RecsysError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Multimodal search and recommendation: from notes with pictures and text to ranked answers.",
+)
+
+Home = Annotated[Path, typer.Option(help="Home folder: everything made is kept here.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Config = Annotated[Path, typer.Option(help="TOML file that describes the run.")]
+RuntimeKind = Annotated[Literal["inline", "ray"], typer.Option("--runtime", help="Where jobs run.")]
+RayAddress = Annotated[str | None, typer.Option(help="A running Ray cluster; default: a local one is started.")]
+Count = Annotated[int, typer.Option("--k", "-k", min=1, help="How many items.")]
+HOME = Path("artifacts")
+
+
+@app.command()
+def quickstart(home: Home = HOME, runtime: RuntimeKind = "ray", json: Json = False) -> None:
+    """Everything on a generated world: notes, tower, index, ranker, report, and three questions asked of it."""
+    console = Console(json)
+    run = Run(home, load_run_config(WORLD), console, RuntimeConfig(kind=runtime))
+    show_report(run.everything(), home, console)
+    console.finish(**tour(run.store, console))
+
+
+@app.command()
+def run(
+    config: Config,
+    home: Home = HOME,
+    data: Annotated[Path | None, typer.Option(help="Folder of raw data, instead of the one in the config.")] = None,
+    runtime: RuntimeKind = "inline",
+    ray_address: RayAddress = None,
+    json: Json = False,
+) -> None:
+    """All stages for the data set that a config file describes."""
+    console = Console(json)
+    settings = load_run_config(config, {"dataset": {"folder": str(data)}} if data else {})
+    run = Run(home, settings, console, RuntimeConfig(kind=runtime, address=ray_address))
+    show_report(run.everything(), home, console)
+    console.finish()
+
+
+@app.command()
+def ingest(
+    data: Annotated[Path, typer.Argument(help="Folder of raw data.")],
+    mapping: Annotated[Path | None, typer.Option(help="TOML file: their columns -> ours.")] = None,
+    layout: Annotated[str | None, typer.Option("--format", help="A public layout, such as ml-1m; default: found out.")] = None,
+    home: Home = HOME,
+    json: Json = False,
+) -> None:
+    """Read raw data into the house's tables; what cannot be used is kept aside with the reason."""
+    console = Console(json)
+    source = {"folder": str(data), "mapping": mapping and str(mapping), "format": layout}
+    artifact = Run(home, load_run_config(WORLD, {"dataset": source}), console).dataset()
+    show_ingested(artifact.manifest.metrics, artifact.path, console)
+    console.say("Next: [bold]recsys train-tower[/]")
+    console.finish(**artifact.manifest.metrics)
+
+
+@app.command("train-tower")
+def train_tower(
+    home: Home = HOME,
+    config: Config = WORLD,
+    text_model: Annotated[Path | None, typer.Option(help="BERT checkpoint in the hub's format.")] = None,
+    image_model: Annotated[Path | None, typer.Option(help="ViT checkpoint in the hub's format.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    json: Json = False,
+) -> None:
+    """Train the item tower on the current data set."""
+    chosen: dict[str, Any] = {
+        "tower": {
+            "text": {"checkpoint": str(text_model.resolve())} if text_model else {},
+            "image": {"checkpoint": str(image_model.resolve())} if image_model else {},
+        },
+        "trainer": {"steps": steps} if steps else {},
+    }
+    console = Console(json)
+    run = Run(home, load_run_config(config, chosen), console)
+    artifact = run.tower(run.store.current("dataset"))
+    best = artifact.manifest.metrics["best"]
+    console.say(f"Recall@10 on items never trained on: {best['recall']:.3f} at step {best['step']:.0f}")
+    console.say("Next: [bold]recsys embed[/]")
+    console.finish(best=best)
+
+
+@app.command()
+def embed(
+    home: Home = HOME, runtime: RuntimeKind = "inline", ray_address: RayAddress = None, json: Json = False
+) -> None:
+    """Encode every item with the current tower."""
+    console = Console(json)
+    run = Run(home, load_run_config(WORLD), console, RuntimeConfig(kind=runtime, address=ray_address))
+    artifact = run.embeddings(run.store.current("dataset"), run.store.current("tower"))
+    console.say("Next: [bold]recsys index[/]")
+    console.finish(**artifact.manifest.metrics)
+
+
+@app.command()
+def index(home: Home = HOME, config: Config = WORLD, json: Json = False) -> None:
+    """Build an index generation over the current vectors and measure its recall against exact search."""
+    console = Console(json)
+    run = Run(home, load_run_config(config), console)
+    artifact = run.index(run.store.current("embeddings"))
+    console.say(" ".join(f"{name} {value:.4g}" for name, value in artifact.manifest.metrics.items()))
+    console.say("Next: [bold]recsys train-ranker[/], or [bold]recsys search TEXT[/]")
+    console.finish(**artifact.manifest.metrics)
+
+
+@app.command("train-ranker")
+def train_ranker(home: Home = HOME, config: Config = WORLD, json: Json = False) -> None:
+    """Train the ranker on the logged impressions, or on retrieved negatives where there are none."""
+    console = Console(json)
+    run = Run(home, load_run_config(config), console)
+    artifact = run.ranker(run.store.current("dataset"), run.store.current("embeddings"))
+    console.say("Next: [bold]recsys evaluate[/], or [bold]recsys recommend USER[/]")
+    console.finish(**artifact.manifest.metrics)
+
+
+@app.command()
+def evaluate(home: Home = HOME, config: Config = WORLD, json: Json = False) -> None:
+    """Measure retrieval and ranking on what was held out, and write the report."""
+    console = Console(json)
+    run = Run(home, load_run_config(config), console)
+    current = {kind: run.store.current(kind) for kind in ("dataset", "tower", "embeddings", "ranker")}
+    show_report(run.reports(**current), home, console)
+    console.finish()
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to look for.")] = None,
+    k: Count = 10,
+    home: Home = HOME,
+    json: Json = False,
+) -> None:
+    """Notes that fit a text, or look like a picture."""
+    if (text is None) == (image is None):
+        raise ConfigError("Search needs one of the two.", 'Give a text, or --image FILE: recsys search "手冲咖啡".')
+    console = Console(json)
+    engine = open_engine(ArtifactStore(home))
+    slate = engine.search_image(read_picture(image), k) if image else engine.search_text(str(text), k)
+    show_slate(slate, text or str(image), console)
+
+
+@app.command()
+def recommend(
+    user: Annotated[str, typer.Argument(help="User id.")], k: Count = 10, home: Home = HOME, json: Json = False
+) -> None:
+    """A feed for one user: retrieved, ranked, made diverse."""
+    show_slate(open_engine(ArtifactStore(home)).feed(user, k), f"feed of {user}", Console(json))
+
+
+@app.command()
+def similar(
+    item: Annotated[str, typer.Argument(help="Item id.")], k: Count = 10, home: Home = HOME, json: Json = False
+) -> None:
+    """Notes related to one note."""
+    show_slate(open_engine(ArtifactStore(home)).related(item, k), f"related to {item}", Console(json))
+
+
+@app.command()
+def status(home: Home = HOME, json: Json = False) -> None:
+    """What stands in the home folder, and what each part was made from."""
+    show_status(ArtifactStore(home), Console(json))
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's ends with code 2 and a sentence, not with a traceback."""
+    try:
+        app()
+    except RecsysError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)

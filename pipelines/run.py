@@ -1,0 +1,62 @@
+"""All stages of one data set, each skipped when its inputs are unchanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.build_index import build_index
+from pipelines.console import Console
+from pipelines.dataset import make_dataset
+from pipelines.embed import embed
+from pipelines.evaluate import evaluate
+from pipelines.run_config import RunConfig
+from pipelines.runtime import RuntimeConfig, open_runtime
+from pipelines.train_ranker import train_ranker
+from pipelines.train_tower import train_tower
+from recsys.artifacts import Artifact, ArtifactStore
+
+
+class Run:
+    """The stages of one home folder under one config, each reported on the console.
+
+    Args:
+        home: the home folder.
+        config: of the components.
+        console: where outcomes go.
+        runtime: where jobs run.
+    """
+
+    def __init__(self, home: Path, config: RunConfig, console: Console, runtime: RuntimeConfig | None = None) -> None:
+        self.store = ArtifactStore(home)
+        self.config = config
+        self.console = console
+        self.runtime = open_runtime(runtime or RuntimeConfig())
+
+    def dataset(self) -> Artifact:
+        return self.console.stage("dataset", lambda: make_dataset(self.store, self.config.dataset))
+
+    def tower(self, dataset: Artifact) -> Artifact:
+        return self.console.stage("tower", lambda: train_tower(self.store, dataset, self.config.tower_config()))
+
+    def embeddings(self, dataset: Artifact, tower: Artifact) -> Artifact:
+        return self.console.stage("embeddings", lambda: embed(self.store, dataset, tower, self.runtime))
+
+    def index(self, embeddings: Artifact) -> Artifact:
+        return self.console.stage("index", lambda: build_index(self.store, embeddings, self.config.index))
+
+    def ranker(self, dataset: Artifact, embeddings: Artifact) -> Artifact:
+        config = self.config.ranker_config()
+        return self.console.stage("ranker", lambda: train_ranker(self.store, dataset, embeddings, config))
+
+    def reports(self, dataset: Artifact, tower: Artifact, embeddings: Artifact, ranker: Artifact) -> Artifact:
+        config = self.config.evaluation_config()
+        return self.console.stage("reports", lambda: evaluate(self.store, dataset, tower, embeddings, ranker, config))
+
+    def everything(self) -> Artifact:
+        """Raw data to report; returns the report."""
+        dataset = self.dataset()
+        tower = self.tower(dataset)
+        embeddings = self.embeddings(dataset, tower)
+        self.index(embeddings)
+        ranker = self.ranker(dataset, embeddings)
+        return self.reports(dataset, tower, embeddings, ranker)

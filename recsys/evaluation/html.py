@@ -1,0 +1,93 @@
+"""The report as one self-contained page: style, plots and pictures inline, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from recsys.evaluation import plots
+from recsys.evaluation.report import (
+    EvaluationReport,
+    RankingTable,
+    RetrievalTable,
+    headlines,
+    metric_label,
+    share_of_oracle,
+)
+from recsys.evaluation.sheet import SheetSection, thumbnail_uri
+from recsys.evaluation.slices import EVERYTHING
+
+TEMPLATE = "report.html"
+
+
+def render_html(report: EvaluationReport, sheet: Sequence[SheetSection] = ()) -> str:
+    """The page ``evaluation.html``.
+
+    Args:
+        report: the figures.
+        sheet: examples to look at, in the order they are shown.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["thumbnail"] = thumbnail_uri
+    environment.filters["metric"] = metric_label
+    page = environment.get_template(TEMPLATE)
+    return page.render(
+        report=report,
+        sheet=sheet,
+        headlines=headlines(report),
+        retrieval=[_retrieval_view(table) for table in report.retrieval],
+        ranking=[_ranking_view(table) for table in report.ranking],
+        importance_plot=_importance_plot(report),
+        curve_plots=[
+            (curve, Markup(plots.curve_lines(curve, f"{curve.title}: {curve.y_label} by {curve.x_label}")))
+            for curve in report.curves
+        ],
+    )
+
+
+def _retrieval_view(table: RetrievalTable) -> dict[str, object]:
+    whole = table.on(EVERYTHING)
+    metrics = list(dict.fromkeys(name for result in whole for name in result.metrics))
+    recalls = [name for name in metrics if name.startswith("recall")][:3] or [table.main_metric]
+    warmest = max((row.metrics[table.main_metric].value for row in table.results if row.metrics), default=0)
+    rivals = [result for result in whole if result.source != table.oracle]
+    return {
+        "table": table,
+        "whole": whole,
+        "metrics": metrics,
+        "best": {
+            name: max((row.metrics[name].value for row in rivals if name in row.metrics), default=None)
+            for name in metrics
+        },
+        "share": share_of_oracle(table.estimates(), table.oracle),
+        "beyond": any(result.coverage is not None for result in whole),
+        "warmest": warmest or 1,
+        "slices": {name: {row.source: row for row in table.on(name)} for name in (EVERYTHING, *table.slices)},
+        "plot": Markup(plots.retrieval_bars(whole, recalls, f"{table.title}: bars of {', '.join(recalls)} by source")),
+    }
+
+
+def _ranking_view(table: RankingTable) -> dict[str, object]:
+    estimates = table.estimates()
+    alt = f"{table.title}: bars of {table.main_metric} by system"
+    return {
+        "table": table,
+        "metrics": list(dict.fromkeys(name for result in table.results for name in result.metrics)),
+        "share": share_of_oracle(estimates, table.oracle),
+        "plot": Markup(plots.ranking_bars(estimates, table.baseline, table.oracle, alt)) if estimates else "",
+    }
+
+
+def _importance_plot(report: EvaluationReport) -> str:
+    if not report.importance:
+        return ""
+    return Markup(plots.importance_bars(report.importance, "Share of the ranker's gain by feature"))

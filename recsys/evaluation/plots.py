@@ -1,0 +1,150 @@
+"""Plots of the report as inline SVG, in the colours of the page around them (light or dark). The home of matplotlib.
+
+Text stays text, set in the font of the page. Labels are names of sources, systems and features: Latin script.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from io import StringIO
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from recsys.evaluation.intervals import Estimate
+from recsys.evaluation.report import Curve, metric_label
+from recsys.evaluation.retrieval import SourceResult
+
+# Stand-ins that the page's CSS variables replace in the finished SVG.
+INK, MUTED, GRID, ACCENT, SECOND, THIRD, QUIET = (f"#01020{n}" for n in range(3, 10))
+VARIABLES = dict(
+    zip(
+        (INK, MUTED, GRID, ACCENT, SECOND, THIRD, QUIET),
+        ("--ink", "--muted", "--line", "--accent", "--second", "--third", "--quiet"),
+        strict=True,
+    )
+)
+STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+}
+WIDTH_INCHES = 7.6
+
+
+def retrieval_bars(results: Sequence[SourceResult], metrics: Sequence[str], alt: str) -> str:
+    """Horizontal bars per source, one per metric (at most three), with 95% intervals."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_INCHES, 0.55 + 0.46 * len(results)), layout="constrained")
+        axes = figure.add_subplot()
+        height = 0.78 / len(metrics)
+        for rank, (metric, colour) in enumerate(zip(metrics, (ACCENT, SECOND, THIRD), strict=False)):
+            drawn = [(place, row.metrics[metric]) for place, row in enumerate(results) if metric in row.metrics]
+            places = [place + (rank - (len(metrics) - 1) / 2) * height for place, _ in drawn]
+            _bars(axes, places, [estimate for _, estimate in drawn], 0.86 * height, colour, metric_label(metric))
+        _name_rows(axes, [row.source for row in results])
+        if len(metrics) > 1:
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(metrics), fontsize=9)
+        return _svg(figure, alt)
+
+
+def ranking_bars(estimates: Mapping[str, Estimate], baseline: str, oracle: str | None, alt: str) -> str:
+    """One horizontal bar per system with its 95% interval; a line marks the baseline, pale bars do not compete."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_INCHES, 0.4 + 0.46 * len(estimates)), layout="constrained")
+        axes = figure.add_subplot()
+        colours = {baseline: QUIET, oracle: THIRD}
+        for place, (name, estimate) in enumerate(estimates.items()):
+            _bars(axes, [place], [estimate], 0.6, colours.get(name, ACCENT), name)
+            axes.annotate(
+                f"{estimate.value:.3f}",
+                (estimate.high, place),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=10,
+            )
+        if baseline in estimates:
+            axes.axvline(estimates[baseline].value, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.set_xlim(0, 1.1 * max(estimate.high for estimate in estimates.values()) or 1)
+        _name_rows(axes, list(estimates))
+        return _svg(figure, alt)
+
+
+def importance_bars(importance: Mapping[str, float], alt: str, top: int = 15) -> str:
+    """The features that decide most, as shares of the total gain."""
+    total = sum(importance.values()) or 1
+    largest = sorted(importance.items(), key=lambda pair: -pair[1])[:top]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_INCHES, 0.4 + 0.27 * len(largest)), layout="constrained")
+        axes = figure.add_subplot()
+        axes.barh(range(len(largest)), [100 * gain / total for _, gain in largest], height=0.62, color=SECOND)
+        _name_rows(axes, [name for name, _ in largest])
+        axes.set_xlabel("share of gain, %")
+        return _svg(figure, alt)
+
+
+def curve_lines(curve: Curve, alt: str) -> str:
+    """Lines over a common axis."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.65 * WIDTH_INCHES, 2.7), layout="constrained")
+        axes = figure.add_subplot()
+        for colour, (name, points) in zip((ACCENT, SECOND, THIRD, MUTED), curve.series.items(), strict=False):
+            marker = "o" if len(points) < 30 else None
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=2, marker=marker, markersize=4, label=name)
+        axes.set_xlabel(curve.x_label)
+        axes.set_ylabel(curve.y_label)
+        axes.tick_params(axis="y", labelcolor=MUTED)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(curve.series), fontsize=9)
+        return _svg(figure, alt)
+
+
+def _bars(
+    axes: Any, places: Sequence[float], estimates: Sequence[Estimate], height: float, colour: str, label: str
+) -> None:
+    values = [estimate.value for estimate in estimates]
+    below = [max(0.0, estimate.value - estimate.low) for estimate in estimates]
+    above = [max(0.0, estimate.high - estimate.value) for estimate in estimates]
+    whiskers = {"ecolor": MUTED, "elinewidth": 1, "capsize": 1.5}
+    axes.barh(places, values, height=height, color=colour, label=label, xerr=[below, above], error_kw=whiskers)
+
+
+def _name_rows(axes: Any, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.set_xlim(left=0)
+
+
+def _svg(figure: Figure, alt: str) -> str:
+    """The drawing as an inline element without header, metadata or fixed colours."""
+    buffer = StringIO()
+    with mpl.rc_context({"svg.hashsalt": alt}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    drawing = buffer.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r'<g id="[^"]*"', "<g", drawing)
+    drawing = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 role="img" aria-label="{escape(alt)}">', drawing)
+    for stand_in, variable in VARIABLES.items():
+        drawing = drawing.replace(stand_in, f"var({variable})")
+    return drawing

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from recsys.exceptions import DataError
+from recsys.types import NO_ROW, Candidates, Histories, IdMap
+
+
+def test_ids_and_rows_are_inverse_and_the_unknown_has_no_row():
+    ids = IdMap.of(["b", "a", "07"])
+    assert len(ids) == 3
+    assert [ids.row(external) for external in ("b", "a", "07", "7")] == [0, 1, 2, NO_ROW]
+    assert ids.rows(["07", "zz", "b"]).tolist() == [2, NO_ROW, 0]
+    assert ids.rows([]).dtype == np.int32
+    assert ids.externals(ids.rows(["07", "zz", "b"])) == ["07", "b"]
+
+
+def test_a_double_id_is_named():
+    with pytest.raises(DataError, match="'b' occurs 3 times"):
+        IdMap.of(["a", "b", "b", "c", "b"])
+
+
+def histories():
+    return Histories.of([[3, 1, 4], [], [1, 5]])
+
+
+def test_histories_keep_who_did_what():
+    found = histories()
+    assert len(found) == 3
+    assert [found[user].tolist() for user in range(3)] == [[3, 1, 4], [], [1, 5]]
+    assert found.lengths.tolist() == [3, 0, 2]
+    assert found.weights.tolist() == [1.0] * 5
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 3), (1, 3), (0, 1), (1, 2), (2, 9), (1, 1)])
+def test_a_slice_of_histories_is_the_slice_of_the_list(start, stop):
+    part = histories().slice(start, stop)
+    assert [part[user].tolist() for user in range(len(part))] == [[3, 1, 4], [], [1, 5]][start:stop]
+
+
+def test_recent_is_newest_first_and_padded():
+    whole = histories()
+    weighted = Histories(whole.offsets, whole.items, np.arange(1, 6, dtype=np.float32))
+    rows, weights = weighted.recent(2)
+    assert rows.tolist() == [[4, 1], [NO_ROW, NO_ROW], [5, 1]]
+    assert weights.tolist() == [[3, 2], [0, 0], [5, 4]]
+    rows, weights = Histories.of([[], []]).recent(2)
+    assert rows.tolist() == [[NO_ROW] * 2] * 2
+    assert weights.tolist() == [[0, 0]] * 2
+
+
+def test_the_top_of_candidates():
+    found = Candidates(np.array([[1, 2, 3]], np.int32), np.array([[3, 2, 1]], np.float32), "dense").top(2)
+    assert (found.rows.tolist(), found.scores.tolist(), found.source, len(found)) == ([[1, 2]], [[3, 2]], "dense", 1)
