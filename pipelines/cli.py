@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pipelines.answers import open_engine, read_picture, show_slate
-from pipelines.config import WORLD
+from pipelines.config import WORLD, validated
 from pipelines.console import Console
+from pipelines.dataset import DatasetConfig, ingested_table, make_dataset
 from pipelines.quickstart import show_report, tour
 from pipelines.run import Run
 from pipelines.run_config import RunConfig, load_run_config
@@ -18,6 +19,7 @@ from pipelines.runtime import RuntimeConfig
 from pipelines.status import show_status
 from recsys.artifacts import ArtifactStore
 from recsys.exceptions import ConfigError, RecsysError
+from recsys.types import ItemId, UserId
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,16 +67,18 @@ def run(
 def ingest(
     data: Annotated[Path, typer.Argument(help="Folder of raw data.")],
     mapping: Annotated[Path | None, typer.Option(help="TOML file: their columns -> ours.")] = None,
-    layout: Annotated[str | None, typer.Option("--format", help="A public layout, such as ml-1m; default: found out.")] = None,
+    layout: Annotated[
+        str | None, typer.Option("--format", help="A public layout, such as ml-1m; default: found out.")
+    ] = None,
     home: Home = HOME,
     json: Json = False,
 ) -> None:
     """Read raw data into the house's tables; what cannot be used is kept aside with the reason."""
     console = Console(json)
-    source = {"folder": str(data), "mapping": mapping and str(mapping), "format": layout}
-    artifact = Run(home, load_run_config(WORLD, {"dataset": source}), console).dataset()
-    show_ingested(artifact.manifest.metrics, artifact.path, console)
-    console.say("Next: [bold]recsys train-tower[/]")
+    source = validated(DatasetConfig, {"folder": data, "mapping": mapping, "format": layout}, "ingest")
+    artifact = console.stage("dataset", lambda: make_dataset(ArtifactStore(home), source))
+    console.say(ingested_table(artifact.manifest.metrics))
+    console.say(f"Rejected rows, with reasons: {artifact.path / 'rejected.parquet'}\nNext: [bold]recsys train-tower[/]")
     console.finish(**artifact.manifest.metrics)
 
 
@@ -169,7 +173,7 @@ def recommend(
     user: Annotated[str, typer.Argument(help="User id.")], k: Count = 10, home: Home = HOME, json: Json = False
 ) -> None:
     """A feed for one user: retrieved, ranked, made diverse."""
-    show_slate(open_engine(ArtifactStore(home)).feed(user, k), f"feed of {user}", Console(json))
+    show_slate(open_engine(ArtifactStore(home)).feed(UserId(user), k), f"feed of {user}", Console(json))
 
 
 @app.command()
@@ -177,7 +181,7 @@ def similar(
     item: Annotated[str, typer.Argument(help="Item id.")], k: Count = 10, home: Home = HOME, json: Json = False
 ) -> None:
     """Notes related to one note."""
-    show_slate(open_engine(ArtifactStore(home)).related(item, k), f"related to {item}", Console(json))
+    show_slate(open_engine(ArtifactStore(home)).related(ItemId(item), k), f"related to {item}", Console(json))
 
 
 @app.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import model_validator
+from rich.table import Table
 
 from pipelines.config import read_toml, validated
 from recsys.artifacts import Artifact, ArtifactStore
@@ -81,3 +82,18 @@ def _open(folder: Path, config: DatasetConfig) -> tuple[_MadeFrom, Reader]:
         reader = FORMATS[name].read(folder)
         made_from = _MadeFrom(format=name, ingest=config.ingest, files=fingerprint(folder, reader.files()))
     return made_from, reader
+
+
+def ingested_table(metrics: dict[str, Any]) -> Table:
+    """What was kept and what was not, for a person to read."""
+    table = Table(
+        title="Ingested",
+        caption=f"{metrics['with_picture']:,} items with a picture, {metrics['with_text']:,} with text",
+    )
+    for column in ("table", "kept", "rejected", "reasons"):
+        table.add_column(column, justify="right" if column in ("kept", "rejected") else "left")
+    for name in metrics["kept"] | metrics["rejected"]:
+        reasons = metrics["rejected"].get(name, {})
+        why = ", ".join(f"{reason} ({count:,})" for reason, count in reasons.items())
+        table.add_row(name, f"{metrics['kept'].get(name, 0):,}", f"{sum(reasons.values()):,}", why)
+    return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.table import Table
 
@@ -30,7 +31,7 @@ def show_status(store: ArtifactStore, console: Console) -> None:
     console.finish(home=str(store.home), artifacts=found)
 
 
-def _facts(artifact: Artifact, current: dict[str, Artifact]) -> dict[str, object]:
+def _facts(artifact: Artifact, current: dict[str, Artifact]) -> dict[str, Any]:
     manifest = artifact.manifest
     stale = [role for role, key in manifest.parents.items() if role in current and current[role].key != key]
     size = sum(file.stat().st_size for file in artifact.path.rglob("*") if file.is_file())

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ class Manifest(BaseConfig):
     parents: dict[str, str]
     files: dict[str, str]  # path inside the artifact -> sha256
     metrics: dict[str, Any]
+    seconds: float  # of the run that finished it
     code_version: str
     created_at: datetime
 
@@ -171,8 +173,9 @@ class ArtifactStore:
             with _locked(work.with_name(f".lock-{key}"), kind):
                 artifact, built = self.find(kind, key), False
                 if artifact is None:
-                    metrics = dict(builder(work))
-                    artifact, built = self._publish(kind, version, key, config, parents, work, metrics), True
+                    started = time.perf_counter()
+                    made = {"metrics": dict(builder(work)), "seconds": time.perf_counter() - started}
+                    artifact, built = self._publish(kind, version, key, config, parents, work, made), True
         write_atomically(self.home / kind / CURRENT, key)
         return artifact, built
 
@@ -184,7 +187,7 @@ class ArtifactStore:
         config: BaseConfig,
         parents: Mapping[str, Artifact],
         work: Path,
-        metrics: dict[str, Any],
+        made: dict[str, Any],
     ) -> Artifact:
         for scratch in work.glob(".*"):
             shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
@@ -196,7 +199,7 @@ class ArtifactStore:
             config=config.model_dump(mode="json"),
             parents={name: parent.key for name, parent in parents.items()},
             files={file.relative_to(work).as_posix(): sha256_of(file) for file in files},
-            metrics=metrics,
+            **made,
             code_version=__version__,
             created_at=datetime.now(UTC),
         )

@@ -107,6 +107,13 @@ class Histories:
         offsets = self.offsets[start : stop + 1] - begin
         return Histories(offsets, self.items[begin:end], self.weights[begin:end])
 
+    def take(self, users: npt.NDArray[np.int64]) -> Histories:
+        """The given users, in that order."""
+        lengths = self.lengths[users]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        cells = np.repeat(self.offsets[users] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Histories(offsets, self.items[cells], self.weights[cells])
+
     def recent(self, count: int) -> tuple[RowArray, FloatArray]:
         """The last ``count`` engagements, newest first: rows and weights ``[n, count]``, padded (``NO_ROW``, 0)."""
         position = self.offsets[1:, None] - 1 - np.arange(count)[None, :]

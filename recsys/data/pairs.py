@@ -17,10 +17,10 @@ from recsys.types import FloatArray, RowArray
 class PairConfig(BaseConfig):
     """How pairs are mined."""
 
-    window: int = Field(10, ge=1)  # B is among the next `window` engagements after A
-    top: int = Field(20, ge=1)  # partners kept per A
-    lower: float = Field(0.0, ge=0)  # pairs must score above this
-    upper: float = Field(float("inf"), gt=0)  # and at most this
+    window: int = Field(default=10, ge=1)  # B is among the next `window` engagements after A
+    top: int = Field(default=20, ge=1)  # partners kept per A
+    lower: float = Field(default=0.0, ge=0)  # pairs must score above this
+    upper: float = Field(default=float("inf"), gt=0)  # and at most this
 
 
 @dataclass(frozen=True, eq=False)

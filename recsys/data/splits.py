@@ -28,9 +28,9 @@ class SplitConfig(BaseConfig):
     """
 
     protocol: Literal["auto", "time", "leave_last_out"] = "auto"
-    label_share: float = Field(0.2, gt=0, lt=1)  # of the events, time split
-    test_share: float = Field(0.15, gt=0, lt=1)  # of the events, time split
-    label_items: int = Field(5, ge=1)  # engagements a user, leave-last-out
+    label_share: float = Field(default=0.2, gt=0, lt=1)  # of the events, time split
+    test_share: float = Field(default=0.15, gt=0, lt=1)  # of the events, time split
+    label_items: int = Field(default=5, ge=1)  # engagements a user, leave-last-out
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ class ImageConfig(BaseConfig):
     """Size of an image encoder trained from scratch; a checkpoint brings its own."""
 
     checkpoint: Path | None = None
-    pixels: int = Field(64, ge=8)  # the picture is scaled to pixels x pixels
-    patch: int = Field(8, ge=1)
+    pixels: int = Field(default=64, ge=8)  # the picture is scaled to pixels x pixels
+    patch: int = Field(default=8, ge=1)
     width: int = 128
     layers: int = 3
     heads: int = 4
@@ -92,4 +92,4 @@ class ImageEncoder(nn.Module):
         """Features ``[n, width]`` of uint8 pictures ``[n, 3, pixels, pixels]``."""
         scaled = (pixels.float() / 255 - self.mean) / self.std
         hidden = self.vit(pixel_values=scaled).last_hidden_state
-        return hidden[:, 1:].mean(dim=1)
+        return torch.mean(hidden[:, 1:], dim=1)

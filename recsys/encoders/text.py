@@ -22,8 +22,8 @@ class TextConfig(BaseConfig):
     """Size of a text encoder trained from scratch; a checkpoint brings its own, but for ``max_tokens``."""
 
     checkpoint: Path | None = None
-    max_tokens: int = Field(48, ge=4)
-    vocab_size: int = Field(8000, ge=100)
+    max_tokens: int = Field(default=48, ge=4)
+    vocab_size: int = Field(default=8000, ge=100)
     width: int = 128
     layers: int = 3
     heads: int = 4

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightgbm
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from recsys.config import BaseConfig
 from recsys.exceptions import ArtifactError, ConfigError
+from recsys.ranking.position_bias import PositionAdjustedLikelihood
 from recsys.ranking.training_set import TrainingSet
 from recsys.types import FloatArray
 
 MODEL = "model.txt"
 DESCRIPTION = "ranker.json"
+POSITION_ADJUSTED = "position_adjusted_likelihood"
+
+Scores = npt.NDArray[np.float64]
 
 
 class LightGBMRankerConfig(BaseConfig):
     """Settings of the trees."""
 
     rounds: int = Field(600, ge=1)  # at most
-    patience: int = Field(40, ge=1)  # rounds without a better validation NDCG@10 before stopping
+    patience: int = Field(40, ge=1)  # rounds without a better validation score before stopping
     learning_rate: float = Field(0.05, gt=0)
     leaves: int = Field(31, ge=2)
     min_rows_per_leaf: int = Field(50, ge=1)
@@ -32,7 +37,6 @@ class LightGBMRankerConfig(BaseConfig):
     ridge: float = Field(1.0, ge=0)
     truncation: int = Field(20, ge=1)  # pairs count when one of the two stands among the first so many
     unbiased: bool = True  # model the position of logged impressions
-    position_ridge: float = Field(0.0, ge=0)  # of the learned position biases
     seed: int = 0
     threads: int = Field(2, ge=1)
 
@@ -63,10 +67,14 @@ class LightGBMRanker:
     def fit(
         cls, train: TrainingSet, validation: TrainingSet, config: LightGBMRankerConfig
     ) -> tuple[LightGBMRanker, dict[str, Any]]:
-        """Grow trees until the validation NDCG@10 stops rising.
+        """Grow trees until the validation score stops rising.
+
+        That is NDCG@10, or where positions are modelled
+        :class:`recsys.ranking.position_bias.PositionAdjustedLikelihood`: by NDCG on biased clicks, the unbiased ranker
+        looks worse the better it gets.
 
         Returns:
-            The ranker, and its metrics for a manifest: what the negatives were, sizes, rounds, validation NDCG@10,
+            The ranker, and its metrics for a manifest: what the negatives were, sizes, rounds, validation scores,
             gain of each feature, best first.
 
         Raises:
@@ -74,9 +82,10 @@ class LightGBMRanker:
         """
         if list(train.names) != list(validation.names):
             raise ConfigError(_difference(train.names, validation.names), "Use one assembler for both sets.")
+        unbiased = config.unbiased and train.positions is not None and validation.positions is not None
         parameters = {
             "objective": "lambdarank",
-            "metric": "ndcg",
+            "metric": "None" if unbiased else "ndcg",
             "eval_at": [10],
             "learning_rate": config.learning_rate,
             "num_leaves": config.leaves,
@@ -84,7 +93,6 @@ class LightGBMRanker:
             "feature_fraction": config.feature_share,
             "lambda_l2": config.ridge,
             "lambdarank_truncation_level": config.truncation,
-            "lambdarank_position_bias_regularization": config.position_ridge,
             "label_gain": [2**grade - 1 for grade in range(32)],
             "seed": config.seed,
             "num_threads": config.threads,
@@ -92,29 +100,31 @@ class LightGBMRanker:
             "force_row_wise": True,
             "verbosity": -1,
         }
-        data = _dataset(train, config.unbiased)
+        data = _dataset(train, unbiased)
         history: dict[str, dict[str, list[float]]] = {}
         booster = lightgbm.train(
             parameters,
             data,
             config.rounds,
             valid_sets=[_dataset(validation, unbiased=False, reference=data)],
+            feval=_position_adjusted(validation) if unbiased else None,
             callbacks=[
                 lightgbm.early_stopping(config.patience, verbose=False),
                 lightgbm.record_evaluation(history),
             ],
         )
-        curve = history["valid_0"]["ndcg@10"]
+        [(measure, curve)] = history["valid_0"].items()
         gains = booster.feature_importance("gain", iteration=booster.best_iteration)
         order = np.argsort(-gains, kind="stable")
         metrics = {
             "negatives": train.negatives,
-            "unbiased": config.unbiased and train.positions is not None,
+            "unbiased": unbiased,
             "train_requests": len(train.groups),
             "train_rows": len(train.labels),
             "validation_requests": len(validation.groups),
             "rounds": booster.best_iteration,
-            "validation_ndcg@10": curve[booster.best_iteration - 1],
+            "validation_measure": measure,
+            "validation_score": float(curve[booster.best_iteration - 1]),
             "importance": {train.names[feature]: round(float(gains[feature]), 2) for feature in order},
         }
         booster = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
@@ -171,6 +181,11 @@ def _dataset(examples: TrainingSet, unbiased: bool, reference: lightgbm.Dataset 
         reference=reference,
         free_raw_data=True,
     )
+
+
+def _position_adjusted(validation: TrainingSet) -> Callable[[Scores, lightgbm.Dataset], tuple[str, float, bool]]:
+    likelihood = PositionAdjustedLikelihood(validation)
+    return lambda scores, _: (POSITION_ADJUSTED, likelihood(scores), True)
 
 
 def _difference(expected: Sequence[str], actual: Sequence[str]) -> str:

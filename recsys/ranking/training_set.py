@@ -43,13 +43,9 @@ class LabelledRequests:
     def where(self, keep: npt.NDArray[np.bool_]) -> LabelledRequests:
         """The requests where ``keep`` ``[n]`` holds; counts of the dropped stay."""
         index = np.flatnonzero(keep)
-        histories = self.requests.histories
-        lengths = histories.lengths[index]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        cells = np.repeat(histories.offsets[index] - offsets[:-1], lengths) + np.arange(offsets[-1])
         times = self.requests.times
         requests = RankingRequests(
-            type(histories)(offsets, histories.items[cells], histories.weights[cells]),
+            self.requests.histories.take(index),
             self.requests.users[index],
             None if times is None else times[index],
             self.requests.rows[index],

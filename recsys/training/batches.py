@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from recsys import schemas
@@ -70,8 +71,13 @@ class PreparedItems:
                 start += len(covers)
             pixels.flush()
             partial.replace(scratch)
+        tokens, title_tokens, untitled_tokens = (
+            tower.text.tokens([text or "" for text in part]) for part in (texts, titles, untitled)
+        )
         return cls(
-            *(tower.text.tokens([text or "" for text in part]) for part in (texts, titles, untitled)),
+            tokens,
+            title_tokens,
+            untitled_tokens,
             np.load(scratch, mmap_mode="r"),
             np.array([text is not None for text in texts]),
             dataset.items["n_images"].to_numpy() > 0,
@@ -113,7 +119,7 @@ class BatchSampler:
 
     Attributes:
         items: rows to draw single items from.
-        pairs: behaviour pairs to draw from, by score; may be empty.
+        pairs: behaviour pairs to draw from; may be empty.
         seed: of the stream.
     """
 
@@ -121,17 +127,37 @@ class BatchSampler:
     pairs: ItemPairs
     seed: int
 
-    def draw(self, step: int, n_items: int, n_pairs: int) -> tuple[RowArray, RowArray, RowArray]:
-        """Rows of single items ``[n_items]`` (distinct), and of pairs A ``[n_pairs]`` and B ``[n_pairs]``."""
+    def draw(self, step: int, n_items: int, n_anchors: int, partners: int) -> RowArray:
+        """Rows of one batch: single items, then anchors, then partners of the anchors, drawn by pair score.
+
+        Anchors are drawn by the square root of their pairs' mass: head items do not fill the batch, tail items still
+        come less often. An item may occur twice.
+        """
         random = np.random.default_rng([self.seed, step])
         singles = random.choice(self.items, min(n_items, len(self.items)), replace=False)
         if len(self.pairs) == 0:
-            return singles, singles[:0], singles[:0]
-        # A by the square root of its mass: head items do not fill the batch, tail items still appear less often
-        chosen = np.searchsorted(self._cumulative, random.random(n_pairs) * self._cumulative[-1], side="right")
-        return singles, self.pairs.a[chosen], self.pairs.b[chosen]
+            return singles
+        mass = np.concatenate([[0.0], np.cumsum(self.pairs.scores, dtype=np.float64)])
+        starts = self._starts
+        low, high = mass[starts[:-1]], mass[starts[1:]]
+        roots = np.cumsum(np.sqrt(high - low))
+        anchor = np.searchsorted(roots, random.random(n_anchors) * roots[-1], side="right")
+        wanted = low[anchor] + random.random((partners, n_anchors)) * (high - low)[anchor]
+        chosen = np.searchsorted(mass, wanted.ravel(), side="right") - 1
+        return np.concatenate([singles, self.pairs.a[starts[anchor]], self.pairs.b[chosen]])
+
+    def affinity(self, rows: RowArray) -> Tensor:
+        """Pair scores among the items of a batch in either direction, float32 ``[n, n]``."""
+        scores = self._matrix[rows][:, rows].toarray()
+        return torch.from_numpy(scores + scores.T)
 
     @cached_property
-    def _cumulative(self) -> npt.NDArray[np.float64]:
-        mass = np.bincount(self.pairs.a, self.pairs.scores)
-        return np.cumsum(self.pairs.scores / np.sqrt(mass)[self.pairs.a], dtype=np.float64)
+    def _starts(self) -> npt.NDArray[np.int64]:
+        """Where the pairs of each anchor begin, and the end."""
+        new = np.flatnonzero(np.diff(self.pairs.a, prepend=-1))
+        return np.append(new, len(self.pairs))
+
+    @cached_property
+    def _matrix(self) -> sparse.csr_array:
+        size = 1 + max(int(rows.max(initial=0)) for rows in (self.items, self.pairs.a, self.pairs.b))
+        return sparse.csr_array((self.pairs.scores, (self.pairs.a, self.pairs.b)), shape=(size, size))

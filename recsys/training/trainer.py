@@ -27,7 +27,7 @@ from recsys.progress import track
 from recsys.towers.clip import ClipTower
 from recsys.towers.logit_scale import clamp_logit_scale
 from recsys.training.batches import BatchSampler, PreparedItems
-from recsys.training.losses import info_nce
+from recsys.training.losses import info_nce, pair_info_nce
 from recsys.types import FloatArray, RowArray
 
 
@@ -35,18 +35,19 @@ class TrainerConfig(BaseConfig):
     """How long and how fast to learn, and what from."""
 
     seed: int = 0
-    steps: int = Field(400, ge=1)
-    items_per_batch: int = Field(32, ge=2)  # image <-> text
-    pairs_per_batch: int = Field(48, ge=0)  # item <-> item
-    match_weight: float = 0.5  # of image <-> text against item <-> item
-    title_weight: float = 0.5  # of title <-> rest of the text against item <-> item
-    single_weight: float = 0.25  # of item <-> item by text alone and by picture alone, against by both
+    steps: int = Field(default=400, ge=1)
+    items_per_batch: int = Field(default=24, ge=2)  # drawn evenly
+    anchors_per_batch: int = Field(default=21, ge=0)  # drawn by behaviour, each with `partners`
+    partners: int = Field(default=4, ge=1)
+    match_weight: float = 0.2  # of image <-> text, against item <-> item
+    title_weight: float = 0.3  # of title <-> rest of the text
+    single_weight: float = 0.5  # of item <-> item by text alone, and by picture alone
     learning_rate: float = 1e-3
     warmup_steps: int = 40
     weight_decay: float = 0.05
-    evaluate_every: int = Field(50, ge=1)
-    patience: int = Field(4, ge=1)  # evaluations without a better recall before stopping
-    validation_share: float = Field(0.05, gt=0, lt=0.5)  # of the items, never trained on
+    evaluate_every: int = Field(default=50, ge=1)
+    patience: int = Field(default=4, ge=1)  # evaluations without a better recall before stopping
+    validation_share: float = Field(default=0.05, gt=0, lt=0.5)  # of the items, never trained on
     gallery: int = 2000  # trained items that validation items are searched among
 
 
@@ -163,15 +164,14 @@ def _step(
     step: int,
 ) -> float:
     torch.manual_seed(config.seed * 1_000_003 + step)
-    singles, a, b = sampler.draw(step, config.items_per_batch, config.pairs_per_batch)
-    rows = np.concatenate([singles, a, b])
+    rows = sampler.draw(step, config.items_per_batch, config.anchors_per_batch, config.partners)
     tower.train()
     for group in optimizer.param_groups:
         group["lr"] = config.learning_rate * _schedule(step, config)
     out = tower(*items.augmented(rows, np.random.default_rng([config.seed, step, 1])))
-    titled = rows[items.has_parts[rows]]
-    titles = tower.read_text(torch.from_numpy(items.title_tokens[titled]))
-    loss = _loss(tower, out, titles, items, rows, len(singles), len(a), config)
+    loss = _content_loss(tower, out, items, rows, config)
+    if len(sampler.pairs):
+        loss = loss + _pair_loss(tower, out, items, rows, sampler.affinity(rows), config)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
@@ -181,33 +181,35 @@ def _step(
     return float(loss.detach())
 
 
-def _loss(
+def _content_loss(
+    tower: ClipTower, out: dict[str, Tensor], items: PreparedItems, rows: RowArray, config: TrainerConfig
+) -> Tensor:
+    """Picture <-> text of one item, and title <-> the rest of its text."""
+    ids = torch.from_numpy(rows)
+    both = torch.from_numpy(items.has_text[rows] & items.has_image[rows])
+    match = info_nce(out["image"][both], out["text"][both], tower.match_scale, ids[both])
+    titled = torch.from_numpy(items.has_parts[rows])
+    titles = tower.read_text(torch.from_numpy(items.title_tokens[rows[titled.numpy()]]))
+    title = info_nce(titles, out["text"][titled], tower.match_scale, ids[titled])
+    return config.match_weight * match + config.title_weight * title
+
+
+def _pair_loss(
     tower: ClipTower,
     out: dict[str, Tensor],
-    titles: Tensor,
     items: PreparedItems,
     rows: RowArray,
-    n_items: int,
-    n_pairs: int,
+    affinity: Tensor,
     config: TrainerConfig,
 ) -> Tensor:
+    """Item <-> item by both modalities, and by each alone so that neither is ignored (2405.16789)."""
     ids = torch.from_numpy(rows)
-    has = {"text": torch.from_numpy(items.has_text[rows]), "image": torch.from_numpy(items.has_image[rows])}
-    both = has["text"] & has["image"]
-    match = info_nce(out["image"][both], out["text"][both], tower.match_scale, ids[both], ids[both])
-    titled = torch.from_numpy(items.has_parts[rows])
-    title = info_nce(titles, out["text"][titled], tower.match_scale, ids[titled], ids[titled])
-    content = config.match_weight * match + config.title_weight * title
-    if n_pairs == 0:
-        return content
-    a, b = slice(n_items, n_items + n_pairs), slice(n_items + n_pairs, None)
-    loss = info_nce(out["fused"][a], out["fused"][b], tower.pair_scale, ids[a], ids[b], same_space=True)
-    for name, present in has.items():
-        kept = present[a] & present[b]
-        loss = loss + config.single_weight * info_nce(
-            out[name][a][kept], out[name][b][kept], tower.pair_scale, ids[a][kept], ids[b][kept], same_space=True
-        )
-    return loss + content
+    loss = pair_info_nce(out["fused"], tower.pair_scale, affinity, ids)
+    for name, present in (("text", items.has_text[rows]), ("image", items.has_image[rows])):
+        kept = torch.from_numpy(np.flatnonzero(present))
+        alone = pair_info_nce(out[name][kept], tower.pair_scale, affinity[kept][:, kept], ids[kept])
+        loss = loss + config.single_weight * alone
+    return loss
 
 
 def _schedule(step: int, config: TrainerConfig) -> float:

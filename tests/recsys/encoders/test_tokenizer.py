@@ -30,7 +30,9 @@ def test_training_is_the_same_in_every_process() -> None:
         "print(json.dumps(train_tokenizer(json.loads(sys.argv[1]), 200).get_vocab(), sort_keys=True))"
     )
     runs = {
-        subprocess.run([sys.executable, "-c", code, json.dumps(CORPUS)], capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code, json.dumps(CORPUS)], capture_output=True, text=True, check=True
+        ).stdout
         for _ in range(3)
     }
     assert len(runs) == 1

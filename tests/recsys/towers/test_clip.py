@@ -67,7 +67,9 @@ def test_picture_and_text_each_change_the_item(tower: ClipTower) -> None:
 
 def test_a_batch_equals_its_items_one_by_one(tower: ClipTower, batch: ItemBatch) -> None:
     together = tower.encode_items(batch)["fused"]
-    alone = [tower.encode_items(ItemBatch([t], [i]))["fused"][0] for t, i in zip(batch.texts, batch.images, strict=True)]
+    alone = [
+        tower.encode_items(ItemBatch([t], [i]))["fused"][0] for t, i in zip(batch.texts, batch.images, strict=True)
+    ]
     np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
 
 
@@ -125,7 +127,9 @@ def test_backbones_come_from_checkpoints_in_the_hub_format(tmp_path: Path) -> No
     tower = ClipTower.create(config, []).eval()
 
     pixels = torch.from_numpy(tower.image.prepare([picture("red")]))
-    scaled = (pixels / 255 - torch.tensor([0.4, 0.5, 0.6]).reshape(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).reshape(3, 1, 1)
+    scaled = (pixels / 255 - torch.tensor([0.4, 0.5, 0.6]).reshape(3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).reshape(
+        3, 1, 1
+    )
     with torch.inference_mode():
         expected = vit(pixel_values=scaled).last_hidden_state[:, 1:].mean(dim=1)
         torch.testing.assert_close(tower.image(pixels), expected)

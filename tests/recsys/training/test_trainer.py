@@ -44,7 +44,9 @@ def fresh(world: Dataset, work: Path) -> tuple[ClipTower, PreparedItems]:
     return tower, PreparedItems.prepare(world, tower, work / ".pixels.npy")
 
 
-def run(world: Dataset, pairs: ItemPairs, config: TrainerConfig, work: Path) -> tuple[ClipTower, list[dict[str, float]]]:
+def run(
+    world: Dataset, pairs: ItemPairs, config: TrainerConfig, work: Path
+) -> tuple[ClipTower, list[dict[str, float]]]:
     work.mkdir(exist_ok=True)
     tower, items = fresh(world, work)
     history = train(tower, items, np.arange(len(items), dtype=np.int32), pairs, config, work)

@@ -1,0 +1,250 @@
+"""Measurements behind the report: feeds over the whole catalogue, logged slates, and text queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from recsys import schemas
+from recsys.data.dataset import Dataset
+from recsys.data.interactions import Interactions
+from recsys.data.splits import TIME, Split
+from recsys.data.world import Truth
+from recsys.embeddings.table import EmbeddingTable
+from recsys.evaluation.judgements import NO_LABEL, Judgements
+from recsys.evaluation.ranking import evaluate_ranking
+from recsys.evaluation.report import RankingTable, RetrievalTable
+from recsys.evaluation.retrieval import evaluate_retrieval
+from recsys.evaluation.slices import catalogue_slices, text_characters
+from recsys.features.requests import RankingRequests
+from recsys.features.sources import competition_ranks
+from recsys.index.exact import ExactIndex
+from recsys.ranking.base import Ranker
+from recsys.ranking.impressions import from_impressions
+from recsys.retrieval.base import top_unseen
+from recsys.retrieval.popularity import PopularityConfig, PopularitySource
+from recsys.retrieval.random import RandomSource
+from recsys.serving.cascade import Cascade, in_order
+from recsys.towers.base import ItemTower
+from recsys.types import NO_ROW, Candidates, FloatArray, Histories, IdMap, RowArray
+
+DEPTH = 200
+MOST_QUERIES = 2000
+FUSION_CONSTANT = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Users with something to find in the test, and what they are to find.
+
+    Attributes:
+        users: rows of the users, int32 ``[n]``.
+        histories: everything they did before.
+        judgements: new items they engaged with in the test.
+        moment: of the request, ``None`` without a clock.
+        strangers: users of the test who had done nothing before, and are left out.
+    """
+
+    users: RowArray
+    histories: Histories
+    judgements: Judgements
+    moment: datetime | None
+    strangers: int
+
+    @classmethod
+    def of(cls, data: Dataset, split: Split, before: Interactions) -> HeldOut:
+        test = Interactions.of(split.test, data.ids, before.users_map)
+        everyone = Interactions.of(split.test, data.ids).users_map
+        n_items = len(data.ids)
+        seen = np.isin(
+            test.users.astype(np.int64) * n_items + test.items, before.users.astype(np.int64) * n_items + before.items
+        )
+        wanted = test.where(~seen).histories()
+        users = np.flatnonzero(wanted.lengths > 0)
+        strangers = int((before.users_map.rows(everyone.ids) == NO_ROW).sum())
+        return cls(
+            users.astype(np.int32),
+            before.histories().take(users),
+            Judgements.of_histories(wanted.take(users)).binary(),
+            split.test_from,
+            strangers,
+        )
+
+    def requests(self, rows: RowArray) -> RankingRequests:
+        """The users asking for these candidates to be ranked, at the moment the test begins."""
+        times = None
+        if self.moment is not None:
+            times = np.full(len(self.users), int(self.moment.timestamp() * 1000), np.int64)
+        return RankingRequests(self.histories, self.users, times, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Feeds:
+    """The feed of every held-out user.
+
+    Attributes:
+        lists: by each source alone, fused and ranked.
+        scores: of the ranker, for the fused candidates.
+    """
+
+    lists: dict[str, Candidates]
+    scores: FloatArray
+
+    @classmethod
+    def answer(cls, held_out: HeldOut, before: Interactions, cascade: Cascade, ranker: Ranker) -> Feeds:
+        depth = min(DEPTH, len(before.items_map))
+        fused = cascade.retrieve(held_out.histories).top(depth)
+        scores = cascade.score(held_out.requests(fused.rows), ranker)
+        ranked = in_order(fused.rows, scores, "ranked")
+        sources = {**cascade.single_modality, **cascade.sources}
+        alone = {
+            name: source.retrieve(held_out.histories, depth)
+            for name, source in {"random": RandomSource(len(before.items_map)), **sources}.items()
+        }
+        order = ("random", "popularity", "item-knn", "transition", "next-item", "text-only", "image-only", "both")
+        return cls({name: alone[name] for name in order} | {"fused": fused, "ranked": ranked}, scores)
+
+
+def feed_table(
+    data: Dataset, held_out: HeldOut, before: Interactions, feeds: Feeds, truth: Truth | None
+) -> RetrievalTable:
+    """Every source on the whole catalogue and on the slices; with a truth, what it would have found."""
+    lists = dict(feeds.lists)
+    if truth is not None and held_out.moment is not None:
+        preference = truth.preference([before.users_map.ids[user] for user in held_out.users], held_out.moment)
+        lists["oracle"] = top_unseen(preference, held_out.histories, min(DEPTH, len(data.ids)), "oracle")
+    slices = catalogue_slices(before.item_counts(), data.items["n_images"].to_numpy(), text_characters(data.items))
+    results = evaluate_retrieval(lists, held_out.judgements, len(data.ids), slices=slices)
+    one_each = bool((np.diff(held_out.judgements.offsets) == 1).all())
+    return RetrievalTable(
+        title="Feed",
+        caption=f"{len(held_out.users):,} users, each asking once; an answer is a new item they engaged with in the test.",
+        main_metric="hr@10" if one_each else "recall@50",
+        baseline="popularity",
+        oracle="oracle" if "oracle" in lists else None,
+        slices={part.name: part.description for part in slices},
+        results=results,
+    )
+
+
+def order_table(held_out: HeldOut, feeds: Feeds) -> RankingTable:
+    """The same retrieved candidates in retrieval order and in the ranker's order."""
+    fused = feeds.lists["fused"]
+    relevant = np.zeros(fused.rows.shape, np.float32)
+    for user in range(len(held_out.users)):
+        wanted = held_out.judgements.items[held_out.judgements.offsets[user] : held_out.judgements.offsets[user + 1]]
+        relevant[user] = np.isin(fused.rows[user], wanted)
+    labels = np.where(fused.rows == NO_ROW, NO_LABEL, relevant).astype(np.float32)
+    return RankingTable(
+        title="Retrieved candidates",
+        caption=f"The {fused.rows.shape[1]} candidates of each user, reordered. Users whose items were not retrieved are excluded.",
+        baseline="retrieval order",
+        results=evaluate_ranking(
+            labels,
+            {"retrieval order": fused.scores, "ranker": feeds.scores},
+            "retrieval order",
+        ),
+    )
+
+
+def slate_table(
+    data: Dataset, split: Split, cascade: Cascade, ranker: Ranker, users_map: IdMap, truth: Truth | None
+) -> RankingTable:
+    """Slates logged in the test, reordered; grades are the strongest action."""
+    history = Interactions.of(pl.concat([split.before_test, split.test]), data.ids, users_map)
+    labelled = from_impressions(split.test, history)
+    requests = labelled.requests
+    features = cascade.assembler.assemble(requests)
+    systems: dict[str, FloatArray] = {
+        "logged order": -np.maximum(labelled.positions if labelled.positions is not None else 0, 0).astype(np.float32),
+        "retrieval order": _fused_within(cascade, requests),
+        "ranker": ranker.score(features),
+    }
+    if truth is not None:
+        systems["oracle"] = _true_preference(truth, history, requests)
+    return RankingTable(
+        title="Logged slates",
+        caption="Slates that were shown in the test, reordered. Grades: click 1, like 2, collect or comment 3, "
+        "share or follow 4. The log favours the order it was shown in.",
+        baseline="retrieval order",
+        oracle="oracle" if truth is not None else None,
+        results=evaluate_ranking(
+            labelled.labels.astype(np.float32), systems, "retrieval order", clusters=requests.users.astype(np.int64)
+        ),
+    )
+
+
+def query_table(
+    data: Dataset, tower: ItemTower, tables: dict[str, EmbeddingTable], before: Interactions
+) -> RetrievalTable | None:
+    """Judged text queries against the catalogue; ``None`` where the data set has none."""
+    if data.queries.is_empty():
+        return None
+    judged = data.queries.filter(pl.col(schemas.GRADE) > 0)
+    ids = judged[schemas.QUERY_ID].unique(maintain_order=True)
+    if len(ids) > MOST_QUERIES:
+        ids = ids.sample(MOST_QUERIES, seed=0)
+    grouped = (
+        judged.filter(pl.col(schemas.QUERY_ID).is_in(ids.implode()))
+        .group_by(schemas.QUERY_ID, maintain_order=True)
+        .agg(pl.col(schemas.QUERY).first(), schemas.ITEM_ID, schemas.GRADE)
+    )
+    items = [data.ids.rows(found) for found in grouped[schemas.ITEM_ID].to_list()]
+    vectors = tower.encode_text(grouped[schemas.QUERY].to_list())
+    depth = min(DEPTH, len(data.ids))
+    nobody = Histories.of([[]] * len(grouped))
+    lists = {
+        "random": RandomSource(len(data.ids)).retrieve(Histories.of([[row] for row in range(len(grouped))]), depth),
+        "popularity": PopularitySource(before, PopularityConfig()).retrieve(nobody, depth),
+    }
+    for read_out, name in (("text", "text-only"), ("image", "image-only"), ("fused", "both")):
+        rows, scores = ExactIndex(tables[read_out]).search(vectors, depth)
+        lists[name] = Candidates(rows, scores, name)
+    return RetrievalTable(
+        title="Text search",
+        caption=f"{len(grouped):,} judged queries; the query's text vector against each read-out of the items.",
+        main_metric="ndcg@10",
+        baseline="popularity",
+        results=evaluate_retrieval(
+            lists, Judgements.of([found.tolist() for found in items], grouped[schemas.GRADE].to_list()), len(data.ids)
+        ),
+    )
+
+
+def protocol(split: Split) -> str:
+    """How the events were divided, in words."""
+    if split.protocol == TIME and split.label_from is not None and split.test_from is not None:
+        return (
+            f"Time split: towers and sources learn from events before {split.label_from:%Y-%m-%d %H:%M}, the ranker from "
+            f"those until {split.test_from:%Y-%m-%d %H:%M} (UTC), and everything after is the test. Each user asks once, at "
+            "the moment the test begins; all items of the catalogue compete, also those published during the test."
+        )
+    return (
+        "Leave-last-out: each user's last engagement is the test, those just before it teach the ranker, the rest teach "
+        "towers and sources. All items the user has not engaged with compete."
+    )
+
+
+def _fused_within(cascade: Cascade, requests: RankingRequests) -> FloatArray:
+    """Reciprocal rank fusion of the sources' orders of each slate."""
+    total = np.zeros(requests.rows.shape, np.float32)
+    for source in cascade.sources.values():
+        scores = np.where(requests.padded, -np.inf, source.score(requests.histories, requests.rows))
+        total += 1 / (FUSION_CONSTANT + 1 + competition_ranks(scores.astype(np.float32)))
+    return total
+
+
+def _true_preference(truth: Truth, history: Interactions, requests: RankingRequests) -> FloatArray:
+    assert requests.times is not None
+    days = requests.times // 86_400_000
+    scores = np.zeros(requests.rows.shape, np.float32)
+    for day in np.unique(days):
+        asked: npt.NDArray[np.int64] = np.flatnonzero(days == day)
+        moment = datetime.fromtimestamp(int(requests.times[asked[0]]) / 1000, UTC)
+        preference = truth.preference([history.users_map.ids[user] for user in requests.users[asked]], moment)
+        scores[asked] = np.take_along_axis(preference, np.maximum(requests.rows[asked], 0), axis=1)
+    return scores

@@ -1,0 +1,95 @@
+"""RunConfig: one TOML file that describes a whole run, from raw data to report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.config import merged, read_toml, validated
+from pipelines.dataset import DatasetConfig
+from pipelines.evaluate import EvaluationConfig
+from pipelines.train_ranker import RankerJobConfig
+from pipelines.train_tower import TowerConfig
+from recsys.config import BaseConfig
+from recsys.data.pairs import PairConfig
+from recsys.data.splits import SplitConfig
+from recsys.index.generation import IndexConfig
+from recsys.ranking.lightgbm_ranker import LightGBMRankerConfig
+from recsys.serving.cascade import CascadeConfig
+from recsys.towers.clip import ClipConfig
+from recsys.training.trainer import TrainerConfig
+
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "tiny": {  # seconds; for tests
+        "tower": {
+            "width": 16,
+            "text": {"max_tokens": 16, "vocab_size": 500, "width": 32, "layers": 1, "heads": 2},
+            "image": {"pixels": 32, "patch": 16, "width": 32, "layers": 1, "heads": 2},
+        },
+        "trainer": {"steps": 40, "warmup_steps": 5, "evaluate_every": 10},
+        "ranker": {"rounds": 40, "min_rows_per_leaf": 20},
+    },
+    "small": {  # minutes on two cores
+        "tower": {
+            "width": 64,
+            "text": {"max_tokens": 32, "vocab_size": 8000, "width": 128, "layers": 2, "heads": 4},
+            "image": {"pixels": 80, "patch": 16, "width": 128, "layers": 3, "heads": 4},
+        },
+    },
+    "base": {  # hours on a GPU; ViT-B/16 and BERT-base
+        "tower": {
+            "width": 256,
+            "text": {"max_tokens": 128, "vocab_size": 21128, "width": 768, "layers": 12, "heads": 12},
+            "image": {"pixels": 224, "patch": 16, "width": 768, "layers": 12, "heads": 12},
+        },
+        "trainer": {"steps": 20_000, "warmup_steps": 1000, "learning_rate": 1e-4, "evaluate_every": 1000},
+    },
+}
+
+
+class RunConfig(BaseConfig):
+    """Sections of the file. ``size`` sets the defaults of the others."""
+
+    name: str
+    size: Literal["tiny", "small", "base"] = "small"
+    dataset: DatasetConfig
+    split: SplitConfig = SplitConfig()
+    pairs: PairConfig = PairConfig()
+    tower: ClipConfig = ClipConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    index: IndexConfig = IndexConfig()
+    cascade: CascadeConfig = CascadeConfig()
+    ranker: LightGBMRankerConfig = LightGBMRankerConfig()
+    negatives_per_request: int | None = None
+
+    def tower_config(self) -> TowerConfig:
+        return TowerConfig(model=self.tower, trainer=self.trainer, pairs=self.pairs, split=self.split)
+
+    def ranker_config(self) -> RankerJobConfig:
+        return RankerJobConfig(
+            model=self.ranker,
+            cascade=self.cascade,
+            split=self.split,
+            negatives_per_request=self.negatives_per_request,
+        )
+
+    def evaluation_config(self) -> EvaluationConfig:
+        return EvaluationConfig(name=self.name, cascade=self.cascade, split=self.split)
+
+
+def load_run_config(file: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read a run's file: the defaults of its size, then the file, then ``overrides``.
+
+    A path in ``dataset.mapping`` is relative to the file; ``dataset.folder`` to the working directory.
+
+    Raises:
+        ConfigError: the file is missing or wrong.
+    """
+    written = read_toml(file)
+    mapping = written.get("dataset", {}).get("mapping")
+    if mapping is not None:
+        written = merged(written, {"dataset": {"mapping": str(file.parent / mapping)}})
+    settings = merged(written, overrides or {})
+    defaults = SIZES.get(settings.get("size", "small"), {})
+    return validated(RunConfig, merged(defaults, settings), str(file))

@@ -1,0 +1,80 @@
+"""Job: a ranker trained on what was shown and not clicked or, where nothing was logged, on retrieved negatives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from recsys.artifacts import Artifact, ArtifactStore
+from recsys.config import BaseConfig
+from recsys.data.dataset import Dataset
+from recsys.data.interactions import Interactions
+from recsys.data.splits import Split, SplitConfig, split_events
+from recsys.embeddings.encode import open_tables
+from recsys.exceptions import ArtifactError
+from recsys.ranking.impressions import from_impressions, latest
+from recsys.ranking.lightgbm_ranker import LightGBMRanker, LightGBMRankerConfig
+from recsys.ranking.retrieved import from_retrieved, last_of_each_user
+from recsys.ranking.training_set import LabelledRequests, training_set
+from recsys.serving.cascade import Cascade, CascadeConfig, is_logged
+
+KIND, VERSION = "ranker", 1
+
+
+class RankerJobConfig(BaseConfig):
+    """Everything that decides a ranker."""
+
+    model: LightGBMRankerConfig = LightGBMRankerConfig()
+    cascade: CascadeConfig = CascadeConfig()
+    split: SplitConfig = SplitConfig()
+    negatives_per_request: int | None = Field(default=None, ge=1)  # of the retrieved ones; default: all
+    validation_share: float = Field(default=0.15, gt=0, lt=1)  # of the logged requests, the latest
+
+
+def train_ranker(
+    store: ArtifactStore, dataset: Artifact, embeddings: Artifact, config: RankerJobConfig
+) -> tuple[Artifact, bool]:
+    """Sources learn from ``fit``, the ranker from ``label``; the test is not touched.
+
+    Raises:
+        ArtifactError: the embeddings are those of another data set.
+    """
+    if embeddings.manifest.parents["dataset"] != dataset.key:
+        raise ArtifactError("The current embeddings are those of another data set.", "Run `recsys embed` first.")
+
+    def build(work: Path) -> dict[str, Any]:
+        data = Dataset(dataset.path)
+        split = split_events(data.events, config.split)
+        history = Interactions.of(split.before_test, data.ids)
+        tables = open_tables(embeddings.path)
+        cascade = Cascade.fit(data, split.fit, split.before_test, history.users_map, tables, config.cascade)
+        labelled = _labelled(split, history, cascade, config)
+        held_out = (
+            latest(labelled, config.validation_share)
+            if labelled.negatives == "impressions"
+            else last_of_each_user(labelled.requests.users)
+        )
+        train, validation = (
+            training_set(part, cascade.assembler, config.negatives_per_request)
+            for part in (labelled.where(~held_out), labelled.where(held_out))
+        )
+        ranker, metrics = LightGBMRanker.fit(train, validation, config.model)
+        ranker.save(work)
+        return metrics | {"dropped": labelled.dropped, "features": len(train.names)}
+
+    return store.build(KIND, VERSION, config, {"dataset": dataset, "embeddings": embeddings}, build)
+
+
+def _labelled(split: Split, history: Interactions, cascade: Cascade, config: RankerJobConfig) -> LabelledRequests:
+    if is_logged(split.label):
+        return from_impressions(split.label, history)
+    label = Interactions.of(split.label, history.items_map, history.users_map)
+    new = ~np.isin(_pairs(label), _pairs(Interactions.of(split.fit, history.items_map, history.users_map)))
+    return from_retrieved(label.where(new), history, list(cascade.sources.values()), config.cascade.retrieval)
+
+
+def _pairs(interactions: Interactions) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return interactions.users.astype(np.int64) * len(interactions.items_map) + interactions.items

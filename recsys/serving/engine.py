@@ -1,0 +1,160 @@
+"""Engine: answers feed, search and related requests in process, from what the offline jobs made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from recsys import schemas
+from recsys.data.dataset import Dataset
+from recsys.data.interactions import Interactions
+from recsys.embeddings.encode import open_tables
+from recsys.exceptions import ConfigError
+from recsys.features.requests import RankingRequests
+from recsys.index.generation import IndexGeneration
+from recsys.ranking.base import Ranker
+from recsys.ranking.lightgbm_ranker import LightGBMRanker
+from recsys.serving.cascade import Cascade, CascadeConfig
+from recsys.towers.base import ItemTower
+from recsys.towers.clip import ClipTower
+from recsys.types import NO_ROW, FloatArray, Image, ItemId, RowArray, UserId
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One item of a slate: what it is, how it scored, and in one phrase why it is there."""
+
+    item_id: ItemId
+    title: str
+    score: float
+    why: str
+
+
+@dataclass(frozen=True)
+class EnginePaths:
+    """Directories of the artifacts an engine is made of; without a ranker a feed keeps the retrieval order."""
+
+    dataset: Path
+    tower: Path
+    embeddings: Path
+    index: Path
+    ranker: Path | None
+
+
+class Engine:
+    """Tower, index generation and cascade, opened together and checked to belong together.
+
+    Args:
+        paths: the artifacts.
+        config: of the cascade; the one the ranker was trained with.
+
+    Raises:
+        FingerprintMismatchError: the index was built with another tower (when a query is asked).
+        ArtifactError: the ranker expects other features.
+    """
+
+    def __init__(self, paths: EnginePaths, config: CascadeConfig) -> None:
+        self.paths = paths
+        self.config = config
+        self.data = Dataset(paths.dataset)
+        self.tower: ItemTower = ClipTower.load(paths.tower)
+        self.generation = IndexGeneration.open(paths.index)
+
+    def search_text(self, text: str, k: int) -> list[Answer]:
+        """The k items nearest to a text.
+
+        Raises:
+            ConfigError: the text is blank.
+        """
+        if not text.strip():
+            raise ConfigError("The search text is blank.", "Give a few words.")
+        return self._nearest(self.tower.encode_text([text]), k, "close to the text")
+
+    def search_image(self, image: Image, k: int) -> list[Answer]:
+        """The k items nearest to a picture."""
+        return self._nearest(self.tower.encode_image([image]), k, "close to the picture")
+
+    def related(self, item: ItemId, k: int) -> list[Answer]:
+        """The k items nearest to an item, itself left out.
+
+        Raises:
+            ConfigError: there is no such item.
+        """
+        row = self.generation.ids.row(item)
+        if row == NO_ROW:
+            raise ConfigError(f"There is no item {item!r}.", f"Item ids look like {self.data.ids.ids[0]!r}.")
+        vector = np.asarray(self.generation.table.vectors[row : row + 1])
+        rows, scores = self.generation.search(vector, k + 1, self.generation.fingerprint)
+        others = rows[0] != row
+        return self._answers(rows[0][others][:k], scores[0][others][:k], [f"close to {item}"] * k)
+
+    def feed(self, user: UserId, k: int, now: datetime | None = None) -> list[Answer]:
+        """A slate of k items for a user: retrieved, ranked, made diverse.
+
+        Args:
+            user: the user; one nobody has met gets what is popular.
+            k: length of the slate.
+            now: moment of the request; default: just after the last event.
+        """
+        cascade = self._cascade
+        interactions = self._interactions
+        row = interactions.users_map.row(user)
+        histories = interactions.histories()
+        history = histories.slice(row, row + 1) if row != NO_ROW else histories.slice(0, 0).of([[]])
+        found = cascade.retrieve(history)
+        moment = np.array([self._milliseconds(now)], np.int64) if self.data.has_timestamps else None
+        requests = RankingRequests(history, np.array([row], np.int32), moment, found.rows)
+        ranked = cascade.rank(requests, self._ranker) if self._ranker is not None else found
+        slate = cascade.slate(ranked, 0, k)
+        score_of = dict(zip(ranked.rows[0].tolist(), ranked.scores[0].tolist(), strict=True))
+        scores = np.array([score_of[int(item)] for item in slate.kept], np.float32)
+        places = {name: found.rows[0].tolist() for name, found in cascade.places(history).items()}
+        return self._answers(slate.kept, scores, [_found_by(int(item), places) for item in slate.kept])
+
+    def recent(self, user: UserId, count: int) -> list[ItemId]:
+        """What the user engaged with last, newest first."""
+        row = self._interactions.users_map.row(user)
+        if row == NO_ROW:
+            return []
+        return [ItemId(item) for item in self.data.ids.externals(self._interactions.histories()[row][::-1][:count])]
+
+    @cached_property
+    def _interactions(self) -> Interactions:
+        return Interactions.of(self.data.events, self.data.ids)
+
+    @cached_property
+    def _cascade(self) -> Cascade:
+        tables, events = open_tables(self.paths.embeddings), self.data.events
+        users = self._interactions.users_map
+        return Cascade.fit(self.data, events, events, users, tables, self.config, self.generation.index)
+
+    @cached_property
+    def _ranker(self) -> Ranker | None:
+        return LightGBMRanker.load(self.paths.ranker, self._cascade.assembler.names) if self.paths.ranker else None
+
+    def _milliseconds(self, now: datetime | None) -> int:
+        last = self.data.events[schemas.TIMESTAMP].dt.epoch("ms").max()
+        return int(now.astimezone(UTC).timestamp() * 1000) if now else int(str(last)) + 1
+
+    def _nearest(self, vectors: FloatArray, k: int, why: str) -> list[Answer]:
+        rows, scores = self.generation.search(vectors, k, self.tower.fingerprint)
+        return self._answers(rows[0], scores[0], [why] * k)
+
+    def _answers(self, rows: RowArray, scores: FloatArray, why: list[str]) -> list[Answer]:
+        titles = self.data.items[schemas.TITLE]
+        return [
+            Answer(ItemId(self.data.ids.ids[row]), titles[int(row)] or "", float(score), reason)
+            for row, score, reason in zip(rows, scores, why, strict=False)
+            if row != NO_ROW
+        ]
+
+
+def _found_by(item: int, places: Mapping[str, list[int]]) -> str:
+    """The two sources that place the item highest, such as ``dense #2, item-knn #9``."""
+    found = sorted((rows.index(item) + 1, name) for name, rows in places.items() if item in rows)
+    return ", ".join(f"{name} #{place}" for place, name in found[:2])
