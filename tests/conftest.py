@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from recsys.data.world import WorldConfig, generate
+
+
+torch.set_num_threads(1)  # the models are tiny: threads would wait for each other longer than they work
 
 
 @pytest.fixture(scope="session")

@@ -134,8 +134,12 @@ class Truth:
 
     def logits(self, user_rows: npt.ArrayLike, time: datetime | int) -> FloatArray:
         """Log-odds of a click given examination, float32 ``[n, n_items]``."""
-        constant = self.quality + np.float32(BASE_LOGIT)
-        return self.tastes(user_rows, time) @ self.one_hot(ATTRIBUTES).T + constant
+        logits = np.float32(BASE_LOGIT) + np.tile(self.quality, (len(np.asarray(user_rows)), 1))
+        for name in ATTRIBUTES:  # sums in one order: a matrix product would depend on the number of threads
+            values = self.attribute(name)
+            taste = np.pad(self.taste(name, user_rows, time), ((0, 0), (0, 1)))  # a value of -1 finds the zero
+            logits += taste[:, values]
+        return logits
 
     def preference(self, users: Sequence[str], time: datetime | int) -> FloatArray:
         """Probability of a click in the feed given that the user examines the item.

@@ -25,7 +25,7 @@ MODEL = ClipConfig(
     image=ImageConfig(pixels=32, patch=16, width=32, layers=1, heads=2),
     width=16,
 )
-CONFIG = TrainerConfig(steps=40, warmup_steps=5, evaluate_every=10, items_per_batch=24, pairs_per_batch=12, patience=9)
+CONFIG = TrainerConfig(steps=40, warmup_steps=5, evaluate_every=10, items_per_batch=16, anchors_per_batch=6, patience=9)
 
 
 @pytest.fixture(scope="module")
@@ -111,18 +111,22 @@ def test_a_catalogue_without_behaviour_trains_on_pictures_and_texts(world: Datas
 def test_batches_depend_on_seed_and_step_alone(pairs: ItemPairs) -> None:
     rows = np.arange(100, dtype=np.int32)
     one, same, other = (BatchSampler(rows, pairs, seed) for seed in (3, 3, 4))
-    one.draw(0, 10, 10)
-    for drawn, again in zip(one.draw(7, 10, 10), same.draw(7, 10, 10), strict=True):
-        np.testing.assert_array_equal(drawn, again)
-    assert not np.array_equal(one.draw(7, 10, 10)[0], other.draw(7, 10, 10)[0])
+    one.draw(0, 10, 5, 2)
+    np.testing.assert_array_equal(one.draw(7, 10, 5, 2), same.draw(7, 10, 5, 2))
+    assert not np.array_equal(one.draw(7, 10, 5, 2), other.draw(7, 10, 5, 2))
 
 
-def test_pairs_are_drawn_by_score_tempered_per_item() -> None:
-    """Item 0 has mass 8 + 1, item 1 mass 1: A is drawn 3 : 1, and 0's partners 8 : 1."""
+def test_anchors_are_drawn_by_the_root_of_their_mass_and_partners_by_score() -> None:
+    """Item 0 has mass 8 + 1, item 1 mass 1: anchors come 3 : 1, and 0's partners 8 : 1."""
     pairs = ItemPairs(np.array([0, 0, 1], np.int32), np.array([2, 3, 4], np.int32), np.array([8, 1, 1], np.float32))
-    _, a, b = BatchSampler(np.arange(5, dtype=np.int32), pairs, 0).draw(0, 2, 40_000)
-    assert np.mean(a == 0) == pytest.approx(0.75, abs=0.01)
-    assert np.mean(b[a == 0] == 2) == pytest.approx(8 / 9, abs=0.01)
+    sampler = BatchSampler(np.arange(5, dtype=np.int32), pairs, 0)
+    rows = sampler.draw(0, 2, 20_000, 2)
+    anchors, partners = rows[2:20_002], rows[20_002:].reshape(2, 20_000)
+    assert np.mean(anchors == 0) == pytest.approx(0.75, abs=0.01)
+    assert np.mean(partners[:, anchors == 0] == 2) == pytest.approx(8 / 9, abs=0.01)
+    assert (partners[:, anchors == 1] == 4).all()
+    affinity = sampler.affinity(np.array([0, 2, 4, 1], np.int32))
+    np.testing.assert_array_equal(affinity, [[0, 8, 0, 0], [8, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]])
 
 
 def test_pictures_are_decoded_once(world: Dataset, tmp_path: Path) -> None:
