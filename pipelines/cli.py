@@ -14,7 +14,7 @@ from pipelines.console import Console
 from pipelines.dataset import DatasetConfig, ingested_table, make_dataset
 from pipelines.quickstart import show_report, tour
 from pipelines.run import Run
-from pipelines.run_config import RunConfig, load_run_config
+from pipelines.run_config import load_run_config
 from pipelines.runtime import RuntimeConfig
 from pipelines.status import show_status
 from recsys.artifacts import ArtifactStore

@@ -1,7 +1,6 @@
 """Settings: the one place that reads configuration files.
 
-A run is described by one TOML file whose sections are the configs of the components. ``size`` sets the defaults of a whole
-run; every key can be overridden in the file; an unknown key is an error.
+A run is described by one TOML file whose sections are the configs of the components; an unknown key is an error.
 """
 
 from __future__ import annotations
@@ -9,11 +8,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pipelines.runtime import RuntimeConfig
 from recsys.config import BaseConfig
 from recsys.exceptions import ConfigError
 

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-
 from pipelines.contact_sheet import contact_sheet
-from pipelines.measure import Feeds, HeldOut, feed_table, order_table, protocol, query_table, slate_table
+from pipelines.measure import Feeds, HeldOut, feed_table, order_table, protocol, query_table, slate_tables
 from recsys import schemas
 from recsys.artifacts import Artifact, ArtifactStore, write_atomically
 from recsys.config import BaseConfig
@@ -72,7 +71,7 @@ def _report(work: Path, parents: Mapping[str, Artifact], config: EvaluationConfi
     ranking = [order_table(held_out, feeds)]
     if is_logged(split.test):
         counting = Cascade.fit(data, split.before_test, data.events, before.users_map, tables, config.cascade)
-        ranking.append(slate_table(data, split, counting, ranker, before.users_map, truth))
+        ranking += slate_tables(data, split, counting, ranker, before.users_map, truth)
     history = parents["tower"].manifest.metrics["history"]
     report = EvaluationReport(
         title=f"Evaluation of {config.name}",

@@ -35,6 +35,8 @@ from recsys.types import NO_ROW, Candidates, FloatArray, Histories, IdMap, RowAr
 DEPTH = 200
 MOST_QUERIES = 2000
 FUSION_CONSTANT = 60.0
+REPORTED = ("random", "text-only", "image-only")
+"""Baselines that are measured although they are asked for no candidates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +102,12 @@ class Feeds:
         fused = cascade.retrieve(held_out.histories).top(depth)
         scores = cascade.score(held_out.requests(fused.rows), ranker)
         ranked = in_order(fused.rows, scores, "ranked")
-        sources = {**cascade.single_modality, **cascade.sources}
         alone = {
             name: source.retrieve(held_out.histories, depth)
-            for name, source in {"random": RandomSource(len(before.items_map)), **sources}.items()
+            for name, source in {"random": RandomSource(len(before.items_map)), **cascade.sources}.items()
+            if name in REPORTED or name in cascade.asked
         }
-        order = ("random", "popularity", "item-knn", "transition", "next-item", "text-only", "image-only", "both")
-        return cls({name: alone[name] for name in order} | {"fused": fused, "ranked": ranked}, scores)
+        return cls(alone | {"fused": fused, "ranked": ranked}, scores)
 
 
 def feed_table(
@@ -122,7 +123,7 @@ def feed_table(
     one_each = bool((np.diff(held_out.judgements.offsets) == 1).all())
     return RetrievalTable(
         title="Feed",
-        caption=f"{len(held_out.users):,} users, each asking once; an answer is a new item they engaged with in the test.",
+        caption=f"{len(held_out.users):,} users, each asking once; right is a new item they engaged with in the test.",
         main_metric="hr@10" if one_each else "recall@50",
         baseline="popularity",
         oracle="oracle" if "oracle" in lists else None,
@@ -141,7 +142,8 @@ def order_table(held_out: HeldOut, feeds: Feeds) -> RankingTable:
     labels = np.where(fused.rows == NO_ROW, NO_LABEL, relevant).astype(np.float32)
     return RankingTable(
         title="Retrieved candidates",
-        caption=f"The {fused.rows.shape[1]} candidates of each user, reordered. Users whose items were not retrieved are excluded.",
+        caption=f"The {fused.rows.shape[1]} candidates of each user, reordered; users none of whose items are among them "
+        "are left out.",
         baseline="retrieval order",
         results=evaluate_ranking(
             labels,
@@ -151,31 +153,44 @@ def order_table(held_out: HeldOut, feeds: Feeds) -> RankingTable:
     )
 
 
-def slate_table(
+def slate_tables(
     data: Dataset, split: Split, cascade: Cascade, ranker: Ranker, users_map: IdMap, truth: Truth | None
-) -> RankingTable:
-    """Slates logged in the test, reordered; grades are the strongest action."""
+) -> list[RankingTable]:
+    """Slates logged in the test, reordered: graded by what was done and, where it is known, by what was truly liked."""
     history = Interactions.of(pl.concat([split.before_test, split.test]), data.ids, users_map)
     labelled = from_impressions(split.test, history)
     requests = labelled.requests
-    features = cascade.assembler.assemble(requests)
+    positions = np.zeros(requests.rows.shape) if labelled.positions is None else labelled.positions
     systems: dict[str, FloatArray] = {
-        "logged order": -np.maximum(labelled.positions if labelled.positions is not None else 0, 0).astype(np.float32),
+        "logged order": -positions.astype(np.float32),
         "retrieval order": _fused_within(cascade, requests),
-        "ranker": ranker.score(features),
+        "ranker": ranker.score(cascade.assembler.assemble(requests)),
+    }
+    grades = {
+        "Logged slates": (
+            "Slates that were shown in the test, reordered. Grades: click 1, like 2, collect or comment 3, share or "
+            "follow 4. Clicks favour the order in which things were shown.",
+            labelled.labels.astype(np.float32),
+        )
     }
     if truth is not None:
-        systems["oracle"] = _true_preference(truth, history, requests)
-    return RankingTable(
-        title="Logged slates",
-        caption="Slates that were shown in the test, reordered. Grades: click 1, like 2, collect or comment 3, "
-        "share or follow 4. The log favours the order it was shown in.",
-        baseline="retrieval order",
-        oracle="oracle" if truth is not None else None,
-        results=evaluate_ranking(
-            labelled.labels.astype(np.float32), systems, "retrieval order", clusters=requests.users.astype(np.int64)
-        ),
-    )
+        liked = _true_preference(truth, history, requests)
+        systems["oracle"] = liked
+        grades["Logged slates, by truth"] = (
+            "The same slates; the gain of an item is the probability that the user would click it on top.",
+            np.where(requests.padded, NO_LABEL, np.log2(1 + liked)).astype(np.float32),  # 2^grade - 1 = the probability
+        )
+    users = requests.users.astype(np.int64)
+    return [
+        RankingTable(
+            title=title,
+            caption=caption,
+            baseline="retrieval order",
+            oracle="oracle" if truth is not None else None,
+            results=evaluate_ranking(labels, systems, "retrieval order", clusters=users),
+        )
+        for title, (caption, labels) in grades.items()
+    ]
 
 
 def query_table(
@@ -219,22 +234,23 @@ def protocol(split: Split) -> str:
     """How the events were divided, in words."""
     if split.protocol == TIME and split.label_from is not None and split.test_from is not None:
         return (
-            f"Time split: towers and sources learn from events before {split.label_from:%Y-%m-%d %H:%M}, the ranker from "
-            f"those until {split.test_from:%Y-%m-%d %H:%M} (UTC), and everything after is the test. Each user asks once, at "
-            "the moment the test begins; all items of the catalogue compete, also those published during the test."
+            f"Time split: the tower learns from events before {split.label_from:%Y-%m-%d %H:%M}, the ranker from those "
+            f"until {split.test_from:%Y-%m-%d %H:%M} (UTC), sources from all of these; everything after is the test. Each "
+            "user asks once, at the moment the test begins; all items compete, also those published during the test."
         )
     return (
-        "Leave-last-out: each user's last engagement is the test, those just before it teach the ranker, the rest teach "
-        "towers and sources. All items the user has not engaged with compete."
+        "Leave-last-out: each user's last engagement is the test, those just before it teach the ranker, the rest the "
+        "tower; sources learn from all but the test. All items the user has not engaged with compete."
     )
 
 
 def _fused_within(cascade: Cascade, requests: RankingRequests) -> FloatArray:
-    """Reciprocal rank fusion of the sources' orders of each slate."""
+    """Reciprocal rank fusion of the asked sources' orders of each slate."""
     total = np.zeros(requests.rows.shape, np.float32)
-    for source in cascade.sources.values():
+    for name, source in cascade.asked.items():
         scores = np.where(requests.padded, -np.inf, source.score(requests.histories, requests.rows))
-        total += 1 / (FUSION_CONSTANT + 1 + competition_ranks(scores.astype(np.float32)))
+        weight = cascade.retrieval.weights.get(name, 1.0)
+        total += weight / (FUSION_CONSTANT + 1 + competition_ranks(scores.astype(np.float32)))
     return total
 
 

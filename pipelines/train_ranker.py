@@ -73,7 +73,7 @@ def _labelled(split: Split, history: Interactions, cascade: Cascade, config: Ran
         return from_impressions(split.label, history)
     label = Interactions.of(split.label, history.items_map, history.users_map)
     new = ~np.isin(_pairs(label), _pairs(Interactions.of(split.fit, history.items_map, history.users_map)))
-    return from_retrieved(label.where(new), history, list(cascade.sources.values()), config.cascade.retrieval)
+    return from_retrieved(label.where(new), history, list(cascade.asked.values()), cascade.retrieval)
 
 
 def _pairs(interactions: Interactions) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

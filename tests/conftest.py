@@ -9,7 +9,6 @@ import torch
 
 from recsys.data.world import WorldConfig, generate
 
-
 torch.set_num_threads(1)  # the models are tiny: threads would wait for each other longer than they work
 
 

@@ -44,23 +44,39 @@ class ItemPairs:
         return ItemPairs(self.a[keep], self.b[keep], self.scores[keep])
 
 
+def transitions(
+    interactions: Interactions, window: int, step_decay: float = 1.0, user_weights: FloatArray | None = None
+) -> sparse.csr_array:
+    """Sum over users of weight(u) * step_decay^(steps - 1) where B came ``steps <= window`` engagements after A.
+
+    Args:
+        interactions: what to count.
+        window: largest number of engagements from A to B.
+        step_decay: per further step between A and B.
+        user_weights: float32 ``[users]``; 1 for everyone where not given.
+
+    Returns:
+        float32 ``[items, items]``, row A, column B.
+    """
+    items, users = interactions.items, interactions.users
+    n = len(interactions.items_map)
+    total = sparse.csr_array((n, n), dtype=np.float32)
+    for steps in range(1, window + 1):
+        same_user = users[steps:] == users[:-steps]
+        a, b = items[:-steps][same_user], items[steps:][same_user]
+        weights = np.ones(len(a), np.float32) if user_weights is None else user_weights[users[steps:][same_user]]
+        values = np.float32(step_decay ** (steps - 1)) * weights
+        total = total + sparse.csr_array((values, (a, b)), shape=(n, n))
+    return total
+
+
 def transition_scores(interactions: Interactions, window: int) -> sparse.csr_array:
     """s(A -> B) = sum of 1 / N_u over the users who engaged with B within ``window`` engagements after A.
 
     N_u is the number of items the user engaged with, so that a very active user says less with each pair.
-
-    Returns:
-        float32 ``[items, items]``.
     """
-    items, users = interactions.items, interactions.users
-    n = len(interactions.items_map)
-    weight = (1.0 / np.maximum(np.bincount(users), 1))[users] if len(users) else np.empty(0)
-    total = sparse.csr_array((n, n), dtype=np.float32)
-    for step in range(1, window + 1):
-        same_user = users[step:] == users[:-step]
-        a, b = items[:-step][same_user], items[step:][same_user]
-        total = total + sparse.csr_array((weight[step:][same_user].astype(np.float32), (a, b)), shape=(n, n))
-    return total
+    counts = np.bincount(interactions.users, minlength=len(interactions.users_map))
+    return transitions(interactions, window, user_weights=(1 / np.maximum(counts, 1)).astype(np.float32))
 
 
 def mine_pairs(interactions: Interactions, config: PairConfig) -> ItemPairs:

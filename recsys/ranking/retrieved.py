@@ -21,7 +21,7 @@ class RetrievalConfig(BaseConfig):
 
     per_source: int = Field(200, ge=1)
     candidates: int = Field(200, ge=1)  # after fusion
-    weights: dict[str, float] = Field({})  # of sources in the fusion; 1 where not given
+    weights: dict[str, float] = Field(default={})  # of sources in the fusion; 1 where not given
 
 
 def retrieve(sources: Sequence[CandidateSource], histories: Histories, config: RetrievalConfig) -> Candidates:

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from recsys.config import BaseConfig
 from recsys.data.interactions import Interactions
+from recsys.data.pairs import transitions
 from recsys.retrieval.matrix import MatrixSource, decayed_profiles
 from recsys.types import FloatArray, Histories
 
@@ -64,22 +65,6 @@ def cosine(interactions: Interactions) -> sparse.csr_array:
     together.setdiag(0)
     together.eliminate_zeros()
     return together
-
-
-def transitions(interactions: Interactions, window: int, window_decay: float) -> sparse.csr_array:
-    """Sum over users of window_decay^(steps - 1) where B came ``steps <= window`` engagements after A.
-
-    Returns:
-        float32 ``[items, items]``, row A, column B.
-    """
-    n = len(interactions.items_map)
-    total = sparse.csr_array((n, n), dtype=np.float32)
-    for steps in range(1, window + 1):
-        same_user = interactions.users[steps:] == interactions.users[:-steps]
-        a, b = interactions.items[:-steps][same_user], interactions.items[steps:][same_user]
-        values = np.full(len(a), window_decay ** (steps - 1), np.float32)
-        total = total + sparse.csr_array((values, (a, b)), shape=(n, n))
-    return total
 
 
 def _scaled(matrix: sparse.csr_array, of_rows: FloatArray, of_columns: FloatArray) -> sparse.csr_array:

@@ -36,14 +36,38 @@ from recsys.types import NO_ROW, Candidates, FloatArray, Histories, IdMap, RowAr
 REQUESTS_PER_BLOCK = 512
 
 
-class CascadeConfig(BaseConfig):
-    """Every stage's settings."""
+WEIGHTS = {
+    "item-knn": 0.3,
+    "popularity": 0.1,
+    "item-knn-long": 0,
+    "transition-newest": 0,
+    "next-item-long": 0,
+    "text-only": 0,
+    "image-only": 0,
+}
+ITEM_TO_ITEM = {
+    "item-knn": ItemToItemConfig(similarity="cosine", last=5, decay=0.7),
+    "item-knn-long": ItemToItemConfig(similarity="cosine", last=200, decay=0.99),
+    "transition": ItemToItemConfig(),
+    "transition-newest": ItemToItemConfig(last=1, window=2, window_decay=0.5, from_norm=1, to_norm=0),
+}
+NEXT_ITEM = {
+    "next-item": NextItemConfig(),
+    "next-item-long": NextItemConfig(last=50, decay=0.97, ridge=2000),
+}
 
-    retrieval: RetrievalConfig = RetrievalConfig()
+
+class CascadeConfig(BaseConfig):
+    """Every stage's settings.
+
+    ``retrieval.weights`` weighs the sources in the fusion. One of weight 0 finds no candidates: the ranker sees what it
+    thinks of those of the others.
+    """
+
+    retrieval: RetrievalConfig = RetrievalConfig(weights=WEIGHTS)
     dense: DenseConfig = DenseConfig()
-    cosine: ItemToItemConfig = ItemToItemConfig(similarity="cosine", last=5, decay=0.7)
-    transition: ItemToItemConfig = ItemToItemConfig()
-    next_item: NextItemConfig = NextItemConfig()
+    item_to_item: Mapping[str, ItemToItemConfig] = ITEM_TO_ITEM
+    next_item: Mapping[str, NextItemConfig] = NEXT_ITEM
     popularity: PopularityConfig = PopularityConfig()
     diversity: SSDConfig = SSDConfig()
 
@@ -58,15 +82,15 @@ class Cascade:
     """What answers a feed request.
 
     Attributes:
-        sources: by name; all of them are asked for candidates.
-        single_modality: dense sources by text alone and by picture alone: features and baselines, not asked.
+        sources: by name: what the ranker hears.
+        asked: those of them that are asked for candidates.
         assembler: features of candidates.
         table: the fused item vectors.
         config: see :class:`CascadeConfig`.
     """
 
     sources: Mapping[str, CandidateSource]
-    single_modality: Mapping[str, CandidateSource]
+    asked: Mapping[str, CandidateSource]
     assembler: FeatureAssembler
     table: EmbeddingTable
     config: CascadeConfig
@@ -95,29 +119,27 @@ class Cascade:
         """
         interactions = Interactions.of(learned, data.ids, users_map)
         fused = tables["fused"]
-        asked: list[CandidateSource] = [
-            DenseSource(fused, index or ExactIndex(fused), config.dense, "both"),
-            ItemToItemSource(interactions, config.cosine, "item-knn"),
-            ItemToItemSource(interactions, config.transition, "transition"),
-            NextItemSource(interactions, config.next_item, "next-item"),
+        sources: list[CandidateSource] = [
             PopularitySource(interactions, config.popularity, "popularity"),
-        ]
-        single = [
-            DenseSource(tables[name], ExactIndex(tables[name]), config.dense, f"{name}-only")
-            for name in ("text", "image")
+            *(ItemToItemSource(interactions, settings, name) for name, settings in config.item_to_item.items()),
+            *(NextItemSource(interactions, settings, name) for name, settings in config.next_item.items()),
+            DenseSource(tables["text"], ExactIndex(tables["text"]), config.dense, "text-only"),
+            DenseSource(tables["image"], ExactIndex(tables["image"]), config.dense, "image-only"),
+            DenseSource(fused, index or ExactIndex(fused), config.dense, "both"),
         ]
         logged = is_logged(counted)
         groups: list[FeatureGroup] = [
-            SourceFeatures([*asked, *single], standings=not logged),
+            SourceFeatures(sources, standings=not logged),
             ContentSimilarity(tables),
             AttributeAffinity(data.items),
             EngagementCounters(counted, data.items, data.ids, users_map)
             if logged
             else EngagementPatterns(interactions),
         ]
+        weights = config.retrieval.weights
         return cls(
-            {source.name: source for source in asked},
-            {source.name: source for source in single},
+            {source.name: source for source in sources},
+            {source.name: source for source in sources if weights.get(source.name, 1.0) > 0},
             FeatureAssembler(groups),
             fused,
             config,
@@ -125,13 +147,18 @@ class Cascade:
 
     def retrieve(self, histories: Histories) -> Candidates:
         """Candidates of all sources, fused."""
-        return retrieve(list(self.sources.values()), histories, self.config.retrieval)
+        return retrieve(list(self.asked.values()), histories, self.retrieval)
 
     def places(self, histories: Histories) -> dict[str, Candidates]:
         """What each source alone would answer, by its name."""
-        return {
-            name: source.retrieve(histories, self.config.retrieval.per_source) for name, source in self.sources.items()
-        }
+        depth = self.retrieval.per_source
+        return {name: source.retrieve(histories, depth) for name, source in self.asked.items()}
+
+    @property
+    def retrieval(self) -> RetrievalConfig:
+        """How the asked sources are fused."""
+        weights = {name: weight for name, weight in self.config.retrieval.weights.items() if name in self.asked}
+        return self.config.retrieval.model_copy(update={"weights": weights})
 
     def score(self, requests: RankingRequests, ranker: Ranker) -> FloatArray:
         """The ranker's scores of the candidates, float32 ``[n, m]``."""

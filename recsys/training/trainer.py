@@ -40,7 +40,7 @@ class TrainerConfig(BaseConfig):
     anchors_per_batch: int = Field(default=21, ge=0)  # drawn by behaviour, each with `partners`
     partners: int = Field(default=4, ge=1)
     match_weight: float = 0.2  # of image <-> text, against item <-> item
-    title_weight: float = 0.3  # of title <-> rest of the text
+    query_weight: float = 0.2  # of title <-> item, and of picture <-> item: what searches compare
     single_weight: float = 0.5  # of item <-> item by text alone, and by picture alone
     learning_rate: float = 1e-3
     warmup_steps: int = 40
@@ -184,14 +184,15 @@ def _step(
 def _content_loss(
     tower: ClipTower, out: dict[str, Tensor], items: PreparedItems, rows: RowArray, config: TrainerConfig
 ) -> Tensor:
-    """Picture <-> text of one item, and title <-> the rest of its text."""
+    """Picture <-> text of one item, and the item as a search finds it: by its title and by its picture."""
     ids = torch.from_numpy(rows)
     both = torch.from_numpy(items.has_text[rows] & items.has_image[rows])
     match = info_nce(out["image"][both], out["text"][both], tower.match_scale, ids[both])
     titled = torch.from_numpy(items.has_parts[rows])
     titles = tower.read_text(torch.from_numpy(items.title_tokens[rows[titled.numpy()]]))
-    title = info_nce(titles, out["text"][titled], tower.match_scale, ids[titled])
-    return config.match_weight * match + config.title_weight * title
+    by_title = info_nce(titles, out["fused"][titled], tower.match_scale, ids[titled])
+    by_picture = info_nce(out["image"][both], out["fused"][both], tower.match_scale, ids[both])
+    return config.match_weight * match + config.query_weight * (by_title + by_picture)
 
 
 def _pair_loss(

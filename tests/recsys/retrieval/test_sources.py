@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from recsys.data.interactions import Interactions
+from recsys.data.pairs import transitions
 from recsys.embeddings.table import EmbeddingTable
 from recsys.exceptions import ArtifactError
 from recsys.index.exact import ExactIndex
 from recsys.retrieval.base import CandidateSource
 from recsys.retrieval.dense import DenseConfig, DenseSource
-from recsys.retrieval.item_to_item import ItemToItemConfig, ItemToItemSource, cosine, transitions
+from recsys.retrieval.item_to_item import ItemToItemConfig, ItemToItemSource, cosine
 from recsys.retrieval.matrix import CELLS_PER_BLOCK, user_blocks
 from recsys.retrieval.next_item import NextItemConfig, NextItemSource
 from recsys.retrieval.popularity import MILLISECONDS_PER_DAY, PopularityConfig, PopularitySource
@@ -140,9 +141,9 @@ def test_transitions_have_a_direction_and_fade_with_distance() -> None:
     data = interactions_of([[0, 1, 2], [0, 2]], 3)
     expected = np.zeros((3, 3))
     expected[0, 1], expected[1, 2], expected[0, 2] = 1, 1, 0.5 + 1
-    np.testing.assert_allclose(transitions(data, window=2, window_decay=0.5).toarray(), expected)
+    np.testing.assert_allclose(transitions(data, window=2, step_decay=0.5).toarray(), expected)
     expected[0, 2] = 1
-    np.testing.assert_allclose(transitions(data, window=1, window_decay=0.5).toarray(), expected)
+    np.testing.assert_allclose(transitions(data, window=1, step_decay=0.5).toarray(), expected)
 
 
 def test_item_to_item_weighs_recent_items_by_hand() -> None:
