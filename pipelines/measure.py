@@ -142,8 +142,8 @@ def order_table(held_out: HeldOut, feeds: Feeds) -> RankingTable:
     labels = np.where(fused.rows == NO_ROW, NO_LABEL, relevant).astype(np.float32)
     return RankingTable(
         title="Retrieved candidates",
-        caption=f"The {fused.rows.shape[1]} candidates of each user, reordered; users none of whose items are among them "
-        "are left out.",
+        caption=f"The {fused.rows.shape[1]} candidates of each user, reordered; users none of whose items are among "
+        "them are left out.",
         baseline="retrieval order",
         results=evaluate_ranking(
             labels,
@@ -235,7 +235,7 @@ def protocol(split: Split) -> str:
     if split.protocol == TIME and split.label_from is not None and split.test_from is not None:
         return (
             f"Time split: the tower learns from events before {split.label_from:%Y-%m-%d %H:%M}, the ranker from those "
-            f"until {split.test_from:%Y-%m-%d %H:%M} (UTC), sources from all of these; everything after is the test. Each "
+            f"until {split.test_from:%Y-%m-%d %H:%M} (UTC), sources from all of these; all after is the test. Each "
             "user asks once, at the moment the test begins; all items compete, also those published during the test."
         )
     return (

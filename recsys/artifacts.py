@@ -170,9 +170,11 @@ class ArtifactStore:
         if artifact is None:
             work = self.home / kind / f".work-{key}"
             work.mkdir(parents=True, exist_ok=True)
-            with _locked(work.with_name(f".lock-{key}"), kind):
-                artifact, built = self.find(kind, key), False
-                if artifact is None:
+            with _locked(work / ".lock", kind):
+                artifact = self.find(kind, key)
+                if artifact is not None:  # another process has just published it
+                    shutil.rmtree(work)
+                else:
                     started = time.perf_counter()
                     made = {"metrics": dict(builder(work)), "seconds": time.perf_counter() - started}
                     artifact, built = self._publish(kind, version, key, config, parents, work, made), True
@@ -218,4 +220,3 @@ def _locked(file: Path, kind: str) -> Iterator[None]:
         except BlockingIOError:
             raise ArtifactError(f"Another process is building this {kind}.", "Wait for it, or stop it.") from None
         yield
-        file.unlink()

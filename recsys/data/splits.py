@@ -75,6 +75,11 @@ def _by_time(events: pl.DataFrame, config: SplitConfig) -> Split:
     ordered = events[schemas.TIMESTAMP].sort()
     label_from = ordered[int(len(ordered) * (1 - config.test_share - config.label_share))]
     test_from = ordered[int(len(ordered) * (1 - config.test_share))]
+    if not ordered[0] < label_from < test_from:
+        raise DataError(
+            f"Events from {ordered[0]} cannot be split at {label_from} and {test_from}: too few, or too bunched.",
+            "Change split.label_share and split.test_share, or use protocol = 'leave_last_out'.",
+        )
     return Split(
         "time",
         events.filter(time < label_from),

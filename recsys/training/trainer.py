@@ -40,7 +40,7 @@ class TrainerConfig(BaseConfig):
     anchors_per_batch: int = Field(default=21, ge=0)  # drawn by behaviour, each with `partners`
     partners: int = Field(default=4, ge=1)
     match_weight: float = 0.2  # of image <-> text, against item <-> item
-    query_weight: float = 0.2  # of title <-> item, and of picture <-> item: what searches compare
+    query_weight: float = 0.25  # of title <-> text, title <-> item, picture <-> item: what searches compare
     single_weight: float = 0.5  # of item <-> item by text alone, and by picture alone
     learning_rate: float = 1e-3
     warmup_steps: int = 40
@@ -190,9 +190,12 @@ def _content_loss(
     match = info_nce(out["image"][both], out["text"][both], tower.match_scale, ids[both])
     titled = torch.from_numpy(items.has_parts[rows])
     titles = tower.read_text(torch.from_numpy(items.title_tokens[rows[titled.numpy()]]))
-    by_title = info_nce(titles, out["fused"][titled], tower.match_scale, ids[titled])
-    by_picture = info_nce(out["image"][both], out["fused"][both], tower.match_scale, ids[both])
-    return config.match_weight * match + config.query_weight * (by_title + by_picture)
+    queries = [
+        info_nce(titles, out["text"][titled], tower.match_scale, ids[titled]),
+        info_nce(titles, out["fused"][titled], tower.match_scale, ids[titled]),
+        info_nce(out["image"][both], out["fused"][both], tower.match_scale, ids[both]),
+    ]
+    return config.match_weight * match + config.query_weight * sum(queries, torch.zeros(()))
 
 
 def _pair_loss(
