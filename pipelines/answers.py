@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.table import Table
 
 from pipelines.console import Console
 from pipelines.train_ranker import RankerJobConfig
-from recsys.artifacts import ArtifactStore
+from recsys.artifacts import Artifact, ArtifactStore
 from recsys.data.media import ImageLimits, why_not
-from recsys.exceptions import ConfigError
+from recsys.exceptions import ArtifactError, ConfigError
 from recsys.serving.cascade import CascadeConfig
 from recsys.serving.engine import Answer, Engine, EnginePaths
 from recsys.types import Image
@@ -27,9 +28,18 @@ def open_engine(store: ArtifactStore) -> Engine:
     ranker = store.current("ranker") if "ranker" in store.kinds() else None
     if ranker is not None and ranker.manifest.parents["embeddings"] != embeddings.key:
         ranker = None
-    config = RankerJobConfig.model_validate(ranker.manifest.config).cascade if ranker else CascadeConfig()
     paths = EnginePaths(dataset.path, tower.path, embeddings.path, index.path, ranker.path if ranker else None)
-    return Engine(paths, config)
+    return Engine(paths, _cascade_of(ranker) if ranker else CascadeConfig())
+
+
+def _cascade_of(ranker: Artifact) -> CascadeConfig:
+    try:
+        return RankerJobConfig.model_validate(ranker.manifest.config).cascade
+    except ValidationError:
+        raise ArtifactError(
+            f"{ranker.path} was made by version {ranker.manifest.code_version}, whose settings have changed since.",
+            "Run `recsys train-ranker` again.",
+        ) from None
 
 
 def show_slate(answers: list[Answer], title: str, console: Console) -> None:

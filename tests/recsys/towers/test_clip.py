@@ -57,6 +57,11 @@ def test_an_item_that_lacks_one_side_is_the_other(tower: ClipTower, batch: ItemB
     np.testing.assert_allclose(out["image"][1], tower.encode_image([picture("blue")])[0], atol=1e-6)
 
 
+def test_nothing_to_encode_gives_nothing(tower: ClipTower) -> None:
+    assert tower.encode_text([]).shape == (0, 8)
+    assert tower.encode_image([]).shape == (0, 8)
+
+
 def test_picture_and_text_each_change_the_item(tower: ClipTower) -> None:
     """Guards against an ignored modality, and against vision weights so small that all pictures look alike."""
     texts, images = [CORPUS[0], CORPUS[0], CORPUS[1]], [picture("red"), picture("blue"), picture("red")]
