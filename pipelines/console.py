@@ -14,6 +14,15 @@ from rich.console import RenderableType
 
 from recsys.artifacts import Artifact
 
+PLAIN_WIDTH = 120
+"""Columns where there is no terminal that knows its own."""
+
+
+def terminal() -> Terminal:
+    """Standard output, for tables and text."""
+    found = Terminal(highlight=False)
+    return found if found.is_terminal else Terminal(highlight=False, width=PLAIN_WIDTH)
+
 
 @dataclass
 class Console:
@@ -41,7 +50,7 @@ class Console:
     def say(self, what: RenderableType) -> None:
         """For people only."""
         if not self.machine:
-            Terminal(soft_wrap=True, highlight=False).print(what)
+            terminal().print(what, soft_wrap=True)
 
     def finish(self, **result: Any) -> None:
         """For machines only: everything the command found out."""

@@ -16,7 +16,7 @@ from recsys.data.splits import TIME, Split
 from recsys.data.world import Truth
 from recsys.embeddings.table import EmbeddingTable
 from recsys.evaluation.judgements import NO_LABEL, Judgements
-from recsys.evaluation.ranking import evaluate_ranking
+from recsys.evaluation.ranking import RANKING_METRICS, evaluate_ranking
 from recsys.evaluation.report import RankingTable, RetrievalTable
 from recsys.evaluation.retrieval import evaluate_retrieval
 from recsys.evaluation.slices import catalogue_slices, text_characters
@@ -28,7 +28,7 @@ from recsys.ranking.impressions import from_impressions
 from recsys.retrieval.base import top_unseen
 from recsys.retrieval.popularity import PopularityConfig, PopularitySource
 from recsys.retrieval.random import RandomSource
-from recsys.serving.cascade import Cascade, in_order
+from recsys.serving.cascade import Cascade, in_order, is_logged
 from recsys.towers.base import ItemTower
 from recsys.types import NO_ROW, Candidates, FloatArray, Histories, IdMap, RowArray
 
@@ -47,7 +47,7 @@ class HeldOut:
         users: rows of the users, int32 ``[n]``.
         histories: everything they did before.
         judgements: new items they engaged with in the test.
-        moment: of the request, ``None`` without a clock.
+        moment: of the request; ``None`` where features know no clock, for want of logged impressions.
         strangers: users of the test who had done nothing before, and are left out.
     """
 
@@ -72,7 +72,7 @@ class HeldOut:
             users.astype(np.int32),
             before.histories().take(users),
             Judgements.of_histories(wanted.take(users)).binary(),
-            split.test_from,
+            split.test_from if is_logged(split.before_test) else None,
             strangers,
         )
 
@@ -166,11 +166,12 @@ def slate_tables(
         "retrieval order": _fused_within(cascade, requests),
         "ranker": ranker.score(cascade.assembler.assemble(requests)),
     }
-    grades = {
+    grades: dict[str, tuple[str, FloatArray, tuple[str, ...]]] = {
         "Logged slates": (
             "Slates that were shown in the test, reordered. Grades: click 1, like 2, collect or comment 3, share or "
             "follow 4. Clicks favour the order in which things were shown.",
             labelled.labels.astype(np.float32),
+            RANKING_METRICS,
         )
     }
     if truth is not None:
@@ -179,6 +180,7 @@ def slate_tables(
         grades["Logged slates, by truth"] = (
             "The same slates; the gain of an item is the probability that the user would click it on top.",
             np.where(requests.padded, NO_LABEL, np.log2(1 + liked)).astype(np.float32),  # 2^grade - 1 = the probability
+            RANKING_METRICS[:1],  # every item is liked a little: the others would be 1
         )
     users = requests.users.astype(np.int64)
     return [
@@ -187,9 +189,9 @@ def slate_tables(
             caption=caption,
             baseline="retrieval order",
             oracle="oracle" if truth is not None else None,
-            results=evaluate_ranking(labels, systems, "retrieval order", clusters=users),
+            results=evaluate_ranking(labels, systems, "retrieval order", metrics=metrics, clusters=users),
         )
-        for title, (caption, labels) in grades.items()
+        for title, (caption, labels, metrics) in grades.items()
     ]
 
 

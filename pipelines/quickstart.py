@@ -6,10 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console as Terminal
-
 from pipelines.answers import open_engine, slate_table
-from pipelines.console import Console
+from pipelines.console import Console, terminal
 from pipelines.evaluate import KIND, read_report
 from recsys import schemas
 from recsys.artifacts import Artifact, ArtifactStore
@@ -20,12 +18,14 @@ QUESTION = "手冲咖啡"
 ANSWERS = 5
 
 
-def show_report(report: Artifact, home: Path, console: Console) -> None:
+def show_report(report: Artifact | None, home: Path, console: Console) -> None:
     """Print the tables and say where the page is."""
+    if report is None:
+        return
     if console.machine:
         console.outcome["report"] = read_report(report.path).model_dump(mode="json")
         return
-    print_report(read_report(report.path), Terminal())
+    print_report(read_report(report.path), terminal())
     console.say(f"\nThe whole report, with pictures: [bold]{home / KIND / 'evaluation.html'}[/]")
 
 

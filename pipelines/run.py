@@ -14,6 +14,7 @@ from pipelines.runtime import RuntimeConfig, open_runtime
 from pipelines.train_ranker import train_ranker
 from pipelines.train_tower import train_tower
 from recsys.artifacts import Artifact, ArtifactStore
+from recsys.data.dataset import Dataset
 
 
 class Run:
@@ -52,11 +53,14 @@ class Run:
         config = self.config.evaluation_config()
         return self.console.stage("reports", lambda: evaluate(self.store, dataset, tower, embeddings, ranker, config))
 
-    def everything(self) -> Artifact:
-        """Raw data to report; returns the report."""
+    def everything(self) -> Artifact | None:
+        """Raw data to report; returns the report, ``None`` for a data set without events, which ends at the index."""
         dataset = self.dataset()
         tower = self.tower(dataset)
         embeddings = self.embeddings(dataset, tower)
         self.index(embeddings)
+        if Dataset(dataset.path).events.is_empty():
+            self.console.say("There are no events to learn a ranker from. Next: [bold]recsys search TEXT[/]")
+            return None
         ranker = self.ranker(dataset, embeddings)
         return self.reports(dataset, tower, embeddings, ranker)

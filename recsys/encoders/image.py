@@ -91,7 +91,7 @@ class ImageEncoder(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Features ``[n, width]`` of uint8 pictures ``[n, 3, pixels, pixels]``."""
         if len(pixels) == 0:
-            return self.mean.new_zeros(0, self.width)
+            return torch.zeros(0, self.width, device=pixels.device)
         scaled = (pixels.float() / 255 - self.mean) / self.std
         hidden = self.vit(pixel_values=scaled).last_hidden_state
         return torch.mean(hidden[:, 1:], dim=1)

@@ -74,7 +74,7 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Features ``[n, width]`` of token ids ``[n, length]``; columns that are padding everywhere cost nothing."""
         if len(tokens) == 0:
-            return self.bert.embeddings.word_embeddings.weight.new_zeros(0, self.width)
+            return torch.zeros(0, self.width, device=tokens.device)
         length = int((tokens != self.pad_id).sum(dim=1).max().clamp(min=1))
         tokens = tokens[:, :length]
         mask = tokens != self.pad_id

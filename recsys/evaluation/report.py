@@ -13,6 +13,9 @@ from recsys.evaluation.ranking import RankingResult
 from recsys.evaluation.retrieval import SourceResult
 from recsys.evaluation.slices import EVERYTHING
 
+FEWEST_REQUESTS = 30
+"""A figure over fewer is no headline."""
+
 
 class DatasetSummary(BaseConfig):
     """What was evaluated on; ``counts`` such as items, users, events, pictures, in the order they are shown."""
@@ -169,6 +172,8 @@ def _best(title: str, table: RetrievalTable, estimates: dict[str, Estimate]) -> 
     if not rivals:
         return None
     best = max(rivals, key=lambda name: rivals[name].value)
+    if rivals[best].n < FEWEST_REQUESTS:
+        return None
     detail = [best]
     baseline = rivals.get(table.baseline)
     if baseline is not None and best != table.baseline:

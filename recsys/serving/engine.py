@@ -19,7 +19,7 @@ from recsys.features.requests import RankingRequests
 from recsys.index.generation import IndexGeneration
 from recsys.ranking.base import Ranker
 from recsys.ranking.lightgbm_ranker import LightGBMRanker
-from recsys.serving.cascade import Cascade, CascadeConfig
+from recsys.serving.cascade import Cascade, CascadeConfig, is_logged
 from recsys.towers.base import ItemTower
 from recsys.towers.clip import ClipTower
 from recsys.types import NO_ROW, FloatArray, Image, ItemId, RowArray, UserId
@@ -107,7 +107,7 @@ class Engine:
         histories = interactions.histories()
         history = histories.slice(row, row + 1) if row != NO_ROW else histories.slice(0, 0).of([[]])
         found = cascade.retrieve(history)
-        moment = np.array([self._milliseconds(now)], np.int64) if self.data.has_timestamps else None
+        moment = np.array([self._milliseconds(now)], np.int64) if is_logged(self.data.events) else None
         requests = RankingRequests(history, np.array([row], np.int32), moment, found.rows)
         ranked = cascade.rank(requests, self._ranker) if self._ranker is not None else found
         slate = cascade.slate(ranked, 0, k)
