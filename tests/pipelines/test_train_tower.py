@@ -1,0 +1,47 @@
+"""A tower must not learn from what it is later judged on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipelines.train_tower import TowerConfig, learnable
+from recsys import schemas
+from recsys.data.dataset import Dataset
+from recsys.data.splits import split_events
+
+
+def test_only_items_of_the_time_before_the_labels_are_learned(tiny_world: Path) -> None:
+    data, config = Dataset(tiny_world), TowerConfig()
+    split = split_events(data.events, config.split)
+    trainable, _ = learnable(data, config)
+    created = data.items[schemas.CREATED_AT]
+    assert (created[trainable.tolist()] < split.label_from).all()
+    assert 0 < len(trainable) == (created < split.label_from).sum() < len(created)
+
+
+def test_pairs_know_nothing_of_labels_and_test(tiny_world: Path) -> None:
+    """The same pairs come out when every later event is thrown away."""
+    data, config = Dataset(tiny_world), TowerConfig()
+    split = split_events(data.events, config.split)
+    _, pairs = learnable(data, config)
+    positive = split.fit.filter(pl.col(schemas.EVENT_TYPE).is_in(list(schemas.ACTION_WEIGHTS)))
+    together = {
+        (a, b)
+        for items in positive.group_by(schemas.USER_ID).agg(schemas.ITEM_ID)[schemas.ITEM_ID]
+        for a in items
+        for b in items
+    }
+    mined = set(zip(data.ids.externals(pairs.a), data.ids.externals(pairs.b), strict=True))
+    assert mined <= together
+    assert len(mined) > 500
+
+
+def test_a_catalogue_without_events_is_learned_whole(tiny_world: Path) -> None:
+    data = Dataset(tiny_world)
+    data.events = data.events.clear()
+    trainable, pairs = learnable(data, TowerConfig())
+    np.testing.assert_array_equal(trainable, np.arange(len(data.ids)))
+    assert len(pairs) == 0
