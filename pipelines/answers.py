@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 from rich.table import Table
 
 from pipelines.console import Console
-from pipelines.train_ranker import RankerJobConfig
-from recsys.artifacts import Artifact, ArtifactStore
+from pipelines.train_ranker import RankerJobConfig, learns_from_impressions
+from recsys.artifacts import ArtifactStore, made_from
 from recsys.data.media import ImageLimits, why_not
 from recsys.exceptions import ArtifactError, ConfigError
 from recsys.serving.cascade import CascadeConfig
@@ -19,27 +20,28 @@ from recsys.types import Image
 
 
 def open_engine(store: ArtifactStore) -> Engine:
-    """An engine over the artifacts in use; a ranker that was made from other vectors is left out.
+    """An engine over the artifacts in use.
+
+    A ranker that does not fit them is left out, with a line on standard error: feeds then keep the retrieval order.
 
     Raises:
-        ArtifactError: a part is missing.
+        ArtifactError: a part is missing, or was made from something else than what is in use.
     """
     dataset, tower, embeddings, index = (store.current(kind) for kind in ("dataset", "tower", "embeddings", "index"))
-    ranker = store.current("ranker") if "ranker" in store.kinds() else None
-    if ranker is not None and ranker.manifest.parents["embeddings"] != embeddings.key:
-        ranker = None
-    paths = EnginePaths(dataset.path, tower.path, embeddings.path, index.path, ranker.path if ranker else None)
-    return Engine(paths, _cascade_of(ranker) if ranker else CascadeConfig())
-
-
-def _cascade_of(ranker: Artifact) -> CascadeConfig:
+    made_from(embeddings, {"dataset": dataset, "tower": tower}, "Run `recsys embed` and `recsys index`.")
+    made_from(index, {"embeddings": embeddings}, "Run `recsys index`.")
+    paths = EnginePaths(dataset.path, tower.path, embeddings.path, index.path, None, False)
+    if "ranker" not in store.kinds():
+        return Engine(paths, CascadeConfig())
+    ranker = store.current("ranker")
     try:
-        return RankerJobConfig.model_validate(ranker.manifest.config).cascade
-    except ValidationError:
-        raise ArtifactError(
-            f"{ranker.path} was made by version {ranker.manifest.code_version}, whose settings have changed since.",
-            "Run `recsys train-ranker` again.",
-        ) from None
+        made_from(ranker, {"dataset": dataset, "embeddings": embeddings}, "Run `recsys train-ranker`.")
+        config = RankerJobConfig.model_validate(ranker.manifest.config).cascade
+    except (ArtifactError, ValidationError) as error:
+        reason = error if isinstance(error, ArtifactError) else "Its settings are those of another version."
+        sys.stderr.write(f"note: without the ranker, feeds keep the retrieval order. {reason}\n")
+        return Engine(paths, CascadeConfig())
+    return Engine(replace(paths, ranker=ranker.path, logged=learns_from_impressions(ranker)), config)
 
 
 def show_slate(answers: list[Answer], title: str, console: Console) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pipelines.answers import open_engine, read_picture, show_slate
-from pipelines.config import WORLD, validated
+from pipelines.config import DEFAULT, WORLD, validated
 from pipelines.console import Console
 from pipelines.dataset import DatasetConfig, ingested_table, make_dataset
 from pipelines.quickstart import show_report, tour
@@ -32,7 +32,7 @@ Home = Annotated[Path, typer.Option(help="Home folder: everything made is kept h
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Config = Annotated[Path, typer.Option(help="TOML file that describes the run.")]
 RuntimeKind = Annotated[Literal["inline", "ray"], typer.Option("--runtime", help="Where jobs run.")]
-RayAddress = Annotated[str | None, typer.Option(help="A running Ray cluster; default: a local one is started.")]
+RayAddress = Annotated[str | None, typer.Option(help="A running Ray cluster to use; implies --runtime ray.")]
 Count = Annotated[int, typer.Option("--k", "-k", min=1, help="How many items.")]
 HOME = Path("artifacts")
 
@@ -58,7 +58,7 @@ def run(
     """All stages for the data set that a config file describes."""
     console = Console(json)
     settings = load_run_config(config, {"dataset": {"folder": str(data)}} if data else {})
-    run = Run(home, settings, console, RuntimeConfig(kind=runtime, address=ray_address))
+    run = Run(home, settings, console, _runtime(runtime, ray_address))
     show_report(run.everything(), home, console)
     console.finish()
 
@@ -85,7 +85,7 @@ def ingest(
 @app.command("train-tower")
 def train_tower(
     home: Home = HOME,
-    config: Config = WORLD,
+    config: Config = DEFAULT,
     text_model: Annotated[Path | None, typer.Option(help="BERT checkpoint in the hub's format.")] = None,
     image_model: Annotated[Path | None, typer.Option(help="ViT checkpoint in the hub's format.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
@@ -114,14 +114,14 @@ def embed(
 ) -> None:
     """Encode every item with the current tower."""
     console = Console(json)
-    run = Run(home, load_run_config(WORLD), console, RuntimeConfig(kind=runtime, address=ray_address))
+    run = Run(home, load_run_config(DEFAULT), console, _runtime(runtime, ray_address))
     artifact = run.embeddings(run.store.current("dataset"), run.store.current("tower"))
     console.say("Next: [bold]recsys index[/]")
     console.finish(**artifact.manifest.metrics)
 
 
 @app.command()
-def index(home: Home = HOME, config: Config = WORLD, json: Json = False) -> None:
+def index(home: Home = HOME, config: Config = DEFAULT, json: Json = False) -> None:
     """Build an index generation over the current vectors and measure its recall against exact search."""
     console = Console(json)
     run = Run(home, load_run_config(config), console)
@@ -132,7 +132,7 @@ def index(home: Home = HOME, config: Config = WORLD, json: Json = False) -> None
 
 
 @app.command("train-ranker")
-def train_ranker(home: Home = HOME, config: Config = WORLD, json: Json = False) -> None:
+def train_ranker(home: Home = HOME, config: Config = DEFAULT, json: Json = False) -> None:
     """Train the ranker on the logged impressions, or on retrieved negatives where there are none."""
     console = Console(json)
     run = Run(home, load_run_config(config), console)
@@ -142,7 +142,7 @@ def train_ranker(home: Home = HOME, config: Config = WORLD, json: Json = False) 
 
 
 @app.command()
-def evaluate(home: Home = HOME, config: Config = WORLD, json: Json = False) -> None:
+def evaluate(home: Home = HOME, config: Config = DEFAULT, json: Json = False) -> None:
     """Measure retrieval and ranking on what was held out, and write the report."""
     console = Console(json)
     run = Run(home, load_run_config(config), console)
@@ -190,10 +190,17 @@ def status(home: Home = HOME, json: Json = False) -> None:
     show_status(ArtifactStore(home), Console(json))
 
 
+def _runtime(kind: Literal["inline", "ray"], ray_address: str | None) -> RuntimeConfig:
+    return RuntimeConfig(kind="ray" if ray_address else kind, address=ray_address)
+
+
 def main() -> None:
     """Run the command line; a mistake of the user's ends with code 2 and a sentence, not with a traceback."""
     try:
         app()
     except RecsysError as error:
         sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except OSError as error:
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}\n" if error.filename else f"error: {error}\n")
         sys.exit(2)

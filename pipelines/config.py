@@ -17,6 +17,7 @@ from recsys.exceptions import ConfigError
 
 CONFIGS = Path(__file__).parent / "configs"
 WORLD = CONFIGS / "world.toml"
+DEFAULT = CONFIGS / "default.toml"
 
 C = TypeVar("C", bound=BaseConfig)
 
@@ -29,9 +30,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"There is no config file {path}.", f"Examples stand in {CONFIGS}.") from None
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.", f"Examples stand in {CONFIGS}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from pipelines.contact_sheet import contact_sheet
 from pipelines.measure import Feeds, HeldOut, feed_table, order_table, protocol, query_table, slate_tables
+from pipelines.train_ranker import learns_from_impressions
 from recsys import schemas
-from recsys.artifacts import Artifact, ArtifactStore, write_atomically
+from recsys.artifacts import Artifact, ArtifactStore, made_from, write_atomically
 from recsys.config import BaseConfig
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
@@ -45,6 +46,8 @@ def evaluate(
 ) -> tuple[Artifact, bool]:
     """Measure retrieval and ranking; ``<home>/reports/evaluation.{json,html}`` are copies of the current report."""
     parents = {"dataset": dataset, "tower": tower, "embeddings": embeddings, "ranker": ranker}
+    made_from(embeddings, {"dataset": dataset, "tower": tower}, "Run `recsys embed` first.")
+    made_from(ranker, {"dataset": dataset, "embeddings": embeddings}, "Run `recsys train-ranker` first.")
 
     def build(work: Path) -> dict[str, Any]:
         report = _report(work, parents, config)
@@ -61,16 +64,18 @@ def _report(work: Path, parents: Mapping[str, Artifact], config: EvaluationConfi
     split = split_events(data.events, config.split)
     before = Interactions.of(split.before_test, data.ids)
     tables = open_tables(parents["embeddings"].path)
-    cascade = Cascade.fit(data, split.before_test, split.before_test, before.users_map, tables, config.cascade)
+    logged = learns_from_impressions(parents["ranker"])
+    settings = (before.users_map, tables, config.cascade, logged)
+    cascade = Cascade.fit(data, split.before_test, split.before_test, *settings)
     ranker = LightGBMRanker.load(parents["ranker"].path, cascade.assembler.names)
     tower = ClipTower.load(parents["tower"].path)
     truth = Truth.open(data.path) if Truth.exists(data.path) else None
-    held_out = HeldOut.of(data, split, before)
+    held_out = HeldOut.of(data, split, before, logged)
     feeds = Feeds.answer(held_out, before, cascade, ranker)
     queries = query_table(data, tower, tables, before)
     ranking = [order_table(held_out, feeds)]
-    if is_logged(split.test):
-        counting = Cascade.fit(data, split.before_test, data.events, before.users_map, tables, config.cascade)
+    if logged and is_logged(split.test):
+        counting = Cascade.fit(data, split.before_test, data.events, *settings)
         ranking += slate_tables(data, split, counting, ranker, before.users_map, truth)
     history = parents["tower"].manifest.metrics["history"]
     report = EvaluationReport(

@@ -26,15 +26,15 @@ from recsys.index.exact import ExactIndex
 from recsys.ranking.base import Ranker
 from recsys.ranking.impressions import from_impressions
 from recsys.retrieval.base import top_unseen
+from recsys.retrieval.fusion import RANK_CONSTANT
 from recsys.retrieval.popularity import PopularityConfig, PopularitySource
 from recsys.retrieval.random import RandomSource
-from recsys.serving.cascade import Cascade, in_order, is_logged
+from recsys.serving.cascade import Cascade, in_order
 from recsys.towers.base import ItemTower
 from recsys.types import NO_ROW, Candidates, FloatArray, Histories, IdMap, RowArray
 
 DEPTH = 200
 MOST_QUERIES = 2000
-FUSION_CONSTANT = 60.0
 REPORTED = ("random", "text-only", "image-only")
 """Baselines that are measured although they are asked for no candidates."""
 
@@ -58,7 +58,7 @@ class HeldOut:
     strangers: int
 
     @classmethod
-    def of(cls, data: Dataset, split: Split, before: Interactions) -> HeldOut:
+    def of(cls, data: Dataset, split: Split, before: Interactions, logged: bool) -> HeldOut:
         test = Interactions.of(split.test, data.ids, before.users_map)
         everyone = Interactions.of(split.test, data.ids).users_map
         n_items = len(data.ids)
@@ -72,7 +72,7 @@ class HeldOut:
             users.astype(np.int32),
             before.histories().take(users),
             Judgements.of_histories(wanted.take(users)).binary(),
-            split.test_from if is_logged(split.before_test) else None,
+            split.test_from if logged else None,
             strangers,
         )
 
@@ -89,17 +89,19 @@ class Feeds:
     """The feed of every held-out user.
 
     Attributes:
-        lists: by each source alone, fused and ranked.
-        scores: of the ranker, for the fused candidates.
+        lists: by each source alone, fused and ranked, at the depth that is measured.
+        fused: all candidates that were ranked, in retrieval order.
+        scores: of the ranker, for these.
     """
 
     lists: dict[str, Candidates]
+    fused: Candidates
     scores: FloatArray
 
     @classmethod
     def answer(cls, held_out: HeldOut, before: Interactions, cascade: Cascade, ranker: Ranker) -> Feeds:
         depth = min(DEPTH, len(before.items_map))
-        fused = cascade.retrieve(held_out.histories).top(depth)
+        fused = cascade.retrieve(held_out.histories)
         scores = cascade.score(held_out.requests(fused.rows), ranker)
         ranked = in_order(fused.rows, scores, "ranked")
         alone = {
@@ -107,7 +109,8 @@ class Feeds:
             for name, source in {"random": RandomSource(len(before.items_map)), **cascade.sources}.items()
             if name in REPORTED or name in cascade.asked
         }
-        return cls(alone | {"fused": fused, "ranked": ranked}, scores)
+        served = {"fused": to_depth(fused, depth), "ranked": to_depth(ranked, depth)}
+        return cls(alone | served, fused, scores)
 
 
 def feed_table(
@@ -134,7 +137,7 @@ def feed_table(
 
 def order_table(held_out: HeldOut, feeds: Feeds) -> RankingTable:
     """The same retrieved candidates in retrieval order and in the ranker's order."""
-    fused = feeds.lists["fused"]
+    fused = feeds.fused
     relevant = np.zeros(fused.rows.shape, np.float32)
     for user in range(len(held_out.users)):
         wanted = held_out.judgements.items[held_out.judgements.offsets[user] : held_out.judgements.offsets[user + 1]]
@@ -159,6 +162,8 @@ def slate_tables(
     """Slates logged in the test, reordered: graded by what was done and, where it is known, by what was truly liked."""
     history = Interactions.of(pl.concat([split.before_test, split.test]), data.ids, users_map)
     labelled = from_impressions(split.test, history)
+    known = labelled.requests.users != NO_ROW
+    labelled = labelled.where(known)
     requests = labelled.requests
     positions = np.zeros(requests.rows.shape) if labelled.positions is None else labelled.positions
     systems: dict[str, FloatArray] = {
@@ -169,7 +174,8 @@ def slate_tables(
     grades: dict[str, tuple[str, FloatArray, tuple[str, ...]]] = {
         "Logged slates": (
             "Slates that were shown in the test, reordered. Grades: click 1, like 2, collect or comment 3, share or "
-            "follow 4. Clicks favour the order in which things were shown.",
+            "follow 4. Clicks favour the order in which things were shown. "
+            f"{int((~known).sum()):,} slates of users who had done nothing before are left out.",
             labelled.labels.astype(np.float32),
             RANKING_METRICS,
         )
@@ -214,8 +220,9 @@ def query_table(
     vectors = tower.encode_text(grouped[schemas.QUERY].to_list())
     depth = min(DEPTH, len(data.ids))
     nobody = Histories.of([[]] * len(grouped))
+    somebody = Histories.of([[row % len(data.ids)] for row in range(len(grouped))])  # another order for each query
     lists = {
-        "random": RandomSource(len(data.ids)).retrieve(Histories.of([[row] for row in range(len(grouped))]), depth),
+        "random": RandomSource(len(data.ids)).retrieve(somebody, depth),
         "popularity": PopularitySource(before, PopularityConfig()).retrieve(nobody, depth),
     }
     for read_out, name in (("text", "text-only"), ("image", "image-only"), ("fused", "both")):
@@ -246,13 +253,20 @@ def protocol(split: Split) -> str:
     )
 
 
+def to_depth(candidates: Candidates, depth: int) -> Candidates:
+    """Exactly ``depth`` candidates a request, padded where there are fewer."""
+    missing = ((0, 0), (0, max(0, depth - candidates.rows.shape[1])))
+    rows = np.pad(candidates.rows, missing, constant_values=NO_ROW)
+    return Candidates(rows, np.pad(candidates.scores, missing, constant_values=-np.inf), candidates.source).top(depth)
+
+
 def _fused_within(cascade: Cascade, requests: RankingRequests) -> FloatArray:
     """Reciprocal rank fusion of the asked sources' orders of each slate."""
     total = np.zeros(requests.rows.shape, np.float32)
     for name, source in cascade.asked.items():
         scores = np.where(requests.padded, -np.inf, source.score(requests.histories, requests.rows))
         weight = cascade.retrieval.weights.get(name, 1.0)
-        total += weight / (FUSION_CONSTANT + 1 + competition_ranks(scores.astype(np.float32)))
+        total += weight / (RANK_CONSTANT + 1 + competition_ranks(scores.astype(np.float32)))
     return total
 
 

@@ -33,7 +33,8 @@ def tour(store: ArtifactStore, console: Console) -> dict[str, Any]:
     """Ask for a text, a related note and a feed, and show the answers."""
     engine = open_engine(store)
     clicks = engine.data.events.filter(engine.data.events[schemas.EVENT_TYPE] == schemas.CLICK)
-    user = UserId(clicks[schemas.USER_ID].value_counts(sort=True)[schemas.USER_ID][0])
+    active = clicks[schemas.USER_ID].value_counts().sort(["count", schemas.USER_ID], descending=[True, False])
+    user = UserId(active[schemas.USER_ID][0])
     item = ItemId(engine.recent(user, 1)[0])
     questions = {
         f"search {QUESTION}": engine.search_text(QUESTION, ANSWERS),

@@ -15,6 +15,7 @@ from pipelines.train_ranker import train_ranker
 from pipelines.train_tower import train_tower
 from recsys.artifacts import Artifact, ArtifactStore
 from recsys.data.dataset import Dataset
+from recsys.exceptions import ConfigError
 
 
 class Run:
@@ -28,13 +29,16 @@ class Run:
     """
 
     def __init__(self, home: Path, config: RunConfig, console: Console, runtime: RuntimeConfig | None = None) -> None:
-        self.store = ArtifactStore(home)
+        self.store = ArtifactStore(home.resolve())
         self.config = config
         self.console = console
         self.runtime = open_runtime(runtime or RuntimeConfig())
 
     def dataset(self) -> Artifact:
-        return self.console.stage("dataset", lambda: make_dataset(self.store, self.config.dataset))
+        source = self.config.dataset
+        if source is None:
+            raise ConfigError("The config names no data set.", "Add a [dataset] section, or use `recsys ingest`.")
+        return self.console.stage("dataset", lambda: make_dataset(self.store, source))
 
     def tower(self, dataset: Artifact) -> Artifact:
         return self.console.stage("tower", lambda: train_tower(self.store, dataset, self.config.tower_config()))

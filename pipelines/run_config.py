@@ -37,7 +37,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
             "image": {"pixels": 80, "patch": 16, "width": 128, "layers": 3, "heads": 4},
         },
     },
-    "base": {  # hours on a GPU; ViT-B/16 and BERT-base
+    "base": {  # ViT-B/16 and BERT-base, for checkpoints of that size
         "tower": {
             "width": 256,
             "text": {"max_tokens": 128, "vocab_size": 21128, "width": 768, "layers": 12, "heads": 12},
@@ -53,7 +53,7 @@ class RunConfig(BaseConfig):
 
     name: str
     size: Literal["tiny", "small", "base"] = "small"
-    dataset: DatasetConfig
+    dataset: DatasetConfig | None = None  # not needed by the stages after the first
     split: SplitConfig = SplitConfig()
     pairs: PairConfig = PairConfig()
     tower: ClipConfig = ClipConfig()
@@ -87,9 +87,10 @@ def load_run_config(file: Path, overrides: Mapping[str, Any] | None = None) -> R
         ConfigError: the file is missing or wrong.
     """
     written = read_toml(file)
-    mapping = written.get("dataset", {}).get("mapping")
-    if mapping is not None:
+    dataset = written.get("dataset")
+    mapping = dataset.get("mapping") if isinstance(dataset, Mapping) else None
+    if isinstance(mapping, str):
         written = merged(written, {"dataset": {"mapping": str(file.parent / mapping)}})
     settings = merged(written, overrides or {})
-    defaults = SIZES.get(settings.get("size", "small"), {})
+    defaults = SIZES.get(str(settings.get("size", "small")), {})
     return validated(RunConfig, merged(defaults, settings), str(file))

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from recsys.artifacts import Artifact, ArtifactStore
+from recsys.artifacts import Artifact, ArtifactStore, made_from
 from recsys.config import BaseConfig
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.data.splits import Split, SplitConfig, split_events
 from recsys.embeddings.encode import open_tables
-from recsys.exceptions import ArtifactError
 from recsys.ranking.impressions import from_impressions, latest
 from recsys.ranking.lightgbm_ranker import LightGBMRanker, LightGBMRankerConfig
 from recsys.ranking.retrieved import from_retrieved, last_of_each_user
@@ -42,21 +41,17 @@ def train_ranker(
     Raises:
         ArtifactError: the embeddings are those of another data set.
     """
-    if embeddings.manifest.parents["dataset"] != dataset.key:
-        raise ArtifactError("The current embeddings are those of another data set.", "Run `recsys embed` first.")
+    made_from(embeddings, {"dataset": dataset}, "Run `recsys embed` first.")
 
     def build(work: Path) -> dict[str, Any]:
         data = Dataset(dataset.path)
         split = split_events(data.events, config.split)
         history = Interactions.of(split.before_test, data.ids)
         tables = open_tables(embeddings.path)
-        cascade = Cascade.fit(data, split.fit, split.before_test, history.users_map, tables, config.cascade)
-        labelled = _labelled(split, history, cascade, config)
-        held_out = (
-            latest(labelled, config.validation_share)
-            if labelled.negatives == "impressions"
-            else last_of_each_user(labelled.requests.users)
-        )
+        logged = is_logged(split.fit) and is_logged(split.label)
+        cascade = Cascade.fit(data, split.fit, split.before_test, history.users_map, tables, config.cascade, logged)
+        labelled = _labelled(split, history, cascade, config, logged)
+        held_out = latest(labelled, config.validation_share) if logged else last_of_each_user(labelled.requests.users)
         train, validation = (
             training_set(part, cascade.assembler, config.negatives_per_request)
             for part in (labelled.where(~held_out), labelled.where(held_out))
@@ -68,8 +63,15 @@ def train_ranker(
     return store.build(KIND, VERSION, config, {"dataset": dataset, "embeddings": embeddings}, build)
 
 
-def _labelled(split: Split, history: Interactions, cascade: Cascade, config: RankerJobConfig) -> LabelledRequests:
-    if is_logged(split.label):
+def learns_from_impressions(ranker: Artifact) -> bool:
+    """Whether its features are counters of logged impressions, which whoever uses it must compute too."""
+    return bool(ranker.manifest.metrics["negatives"] == "impressions")
+
+
+def _labelled(
+    split: Split, history: Interactions, cascade: Cascade, config: RankerJobConfig, logged: bool
+) -> LabelledRequests:
+    if logged:
         return from_impressions(split.label, history)
     label = Interactions.of(split.label, history.items_map, history.users_map)
     new = ~np.isin(_pairs(label), _pairs(Interactions.of(split.fit, history.items_map, history.users_map)))

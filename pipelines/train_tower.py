@@ -15,7 +15,9 @@ from recsys.config import BaseConfig
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.data.pairs import ItemPairs, PairConfig, mine_pairs
+from recsys.data.reader import fingerprint
 from recsys.data.splits import SplitConfig, split_events
+from recsys.exceptions import ConfigError
 from recsys.towers.base import item_texts
 from recsys.towers.clip import ClipConfig, ClipTower
 from recsys.training.batches import PreparedItems
@@ -32,10 +34,22 @@ class TowerConfig(BaseConfig):
     trainer: TrainerConfig = TrainerConfig()
     pairs: PairConfig = PairConfig()
     split: SplitConfig = SplitConfig()
+    checkpoints: str | None = None  # filled in by the job: names, sizes and times of the checkpoints' files
 
 
 def train_tower(store: ArtifactStore, dataset: Artifact, config: TowerConfig) -> tuple[Artifact, bool]:
-    """Train on what lies before the ranker's labels and the test, and on nothing after it."""
+    """Train on what lies before the ranker's labels and the test, and on nothing after it.
+
+    Raises:
+        ConfigError: a checkpoint's folder holds no model.
+    """
+    folders = [folder for folder in (config.model.text.checkpoint, config.model.image.checkpoint) if folder]
+    for folder in folders:
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"{folder} holds no checkpoint (no config.json).", "Name a folder in the hub's format.")
+    if folders:
+        files = "".join(fingerprint(folder, sorted(folder.iterdir())) for folder in folders)
+        config = config.model_copy(update={"checkpoints": files})
 
     def build(work: Path) -> dict[str, Any]:
         data = Dataset(dataset.path)

@@ -98,6 +98,23 @@ def write_atomically(file: Path, text: str) -> None:
     beside.replace(file)
 
 
+def made_from(artifact: Artifact, parents: Mapping[str, Artifact], remedy: str) -> None:
+    """Check that an artifact was made from these, so that rows and vectors mean the same in all of them.
+
+    Args:
+        artifact: the child.
+        parents: what it should have been made from, by role.
+        remedy: for the message.
+
+    Raises:
+        ArtifactError: it was made from another.
+    """
+    for role, parent in parents.items():
+        if artifact.manifest.parents[role] != parent.key:
+            kind = artifact.manifest.kind
+            raise ArtifactError(f"The {kind} in use was made from another {role} than the one in use.", remedy)
+
+
 @dataclass(frozen=True)
 class ArtifactStore:
     """The home folder: all artifacts of one installation."""
@@ -135,11 +152,6 @@ class ArtifactStore:
         """Kinds of which this home has a current artifact."""
         return sorted(pointer.parent.name for pointer in self.home.glob(f"*/{CURRENT}"))
 
-    def all(self, kind: str) -> list[Artifact]:
-        """Finished artifacts of one kind, oldest first."""
-        found = [Artifact.open(file.parent) for file in (self.home / kind).glob(f"[!.]*/{MANIFEST}")]
-        return sorted(found, key=lambda artifact: artifact.manifest.created_at)
-
     def build(
         self,
         kind: str,
@@ -170,7 +182,7 @@ class ArtifactStore:
         if artifact is None:
             work = self.home / kind / f".work-{key}"
             work.mkdir(parents=True, exist_ok=True)
-            with _locked(work / ".lock", kind):
+            with _locked(work.with_name(f".lock-{key}"), kind):
                 artifact = self.find(kind, key)
                 if artifact is not None:  # another process has just published it
                     shutil.rmtree(work)
@@ -214,9 +226,16 @@ class ArtifactStore:
 @contextlib.contextmanager
 def _locked(file: Path, kind: str) -> Iterator[None]:
     """Hold an exclusive lock that the system releases when the process ends, however it ends."""
-    with file.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ArtifactError(f"Another process is building this {kind}.", "Wait for it, or stop it.") from None
-        yield
+    while True:
+        with file.open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ArtifactError(f"Another process is building this {kind}.", "Wait for it, or stop it.") from None
+            if not file.exists() or file.stat().st_ino != os.fstat(stream.fileno()).st_ino:
+                continue  # the last holder has removed the file between our opening and locking it
+            try:
+                yield
+            finally:
+                file.unlink()
+            return

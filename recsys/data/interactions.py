@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,8 +100,3 @@ class Interactions:
     def item_counts(self) -> npt.NDArray[np.int64]:
         """Number of users per item row."""
         return np.bincount(self.items, minlength=len(self.items_map))
-
-    def by_user(self) -> Sequence[RowArray]:
-        """Item rows per user, oldest first."""
-        histories = self.histories()
-        return [histories[user] for user in range(len(histories))]

@@ -10,10 +10,12 @@ from recsys.exceptions import ConfigError
 from recsys.types import NO_ROW, Candidates
 
 FUSED = "fused"
+RANK_CONSTANT = 60.0
+"""Damps the lead of the first ranks (Cormack et al., 2009)."""
 
 
 def reciprocal_rank_fusion(
-    lists: Sequence[Candidates], k: int, weights: Mapping[str, float] | None = None, constant: float = 60.0
+    lists: Sequence[Candidates], k: int, weights: Mapping[str, float] | None = None, constant: float = RANK_CONSTANT
 ) -> Candidates:
     """The k best by the sum over sources of weight / (constant + rank), rank 1 = the best (Cormack et al., 2009).
 

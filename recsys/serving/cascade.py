@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from pydantic import model_validator
 
 from recsys import schemas
 from recsys.config import BaseConfig
@@ -23,11 +24,12 @@ from recsys.features.sources import SourceFeatures
 from recsys.index.base import VectorIndex
 from recsys.index.exact import ExactIndex
 from recsys.ranking.base import Ranker
-from recsys.ranking.retrieved import RetrievalConfig, retrieve
+from recsys.ranking.retrieved import RetrievalConfig
 from recsys.reranking.diversity import SSDConfig
 from recsys.reranking.slate import Slate, diverse_slate
 from recsys.retrieval.base import CandidateSource
 from recsys.retrieval.dense import DenseConfig, DenseSource
+from recsys.retrieval.fusion import reciprocal_rank_fusion
 from recsys.retrieval.item_to_item import ItemToItemConfig, ItemToItemSource
 from recsys.retrieval.next_item import NextItemConfig, NextItemSource
 from recsys.retrieval.popularity import PopularityConfig, PopularitySource
@@ -60,21 +62,39 @@ NEXT_ITEM = {
 class CascadeConfig(BaseConfig):
     """Every stage's settings.
 
-    ``retrieval.weights`` weighs the sources in the fusion. One of weight 0 finds no candidates: the ranker sees what it
-    thinks of those of the others.
+    ``retrieval.weights`` weighs the sources in the fusion, over :data:`WEIGHTS`. One of weight 0 finds no candidates:
+    the ranker sees what it thinks of those of the others.
     """
 
-    retrieval: RetrievalConfig = RetrievalConfig(weights=WEIGHTS)
+    retrieval: RetrievalConfig = RetrievalConfig()
     dense: DenseConfig = DenseConfig()
     item_to_item: Mapping[str, ItemToItemConfig] = ITEM_TO_ITEM
     next_item: Mapping[str, NextItemConfig] = NEXT_ITEM
     popularity: PopularityConfig = PopularityConfig()
     diversity: SSDConfig = SSDConfig()
 
+    @model_validator(mode="after")
+    def _weights_are_of_sources(self) -> CascadeConfig:
+        sources = ["popularity", *self.item_to_item, *self.next_item, "text-only", "image-only", "both"]
+        for name in self.retrieval.weights:
+            if name not in sources:
+                raise ValueError(f"there is no source {name!r} to weigh; there are {', '.join(sources)}")
+        return self
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each source in the fusion: as given, else as in :data:`WEIGHTS`, else 1."""
+        return WEIGHTS | self.retrieval.weights
+
 
 def is_logged(events: pl.DataFrame) -> bool:
-    """Whether the events hold impressions, so that a ranker can learn from what was shown and not clicked."""
-    return bool((events[schemas.EVENT_TYPE] == schemas.IMPRESSION).any())
+    """Whether a ranker can learn from what was shown and not clicked.
+
+    That takes impressions of feed requests with their ids, and a timestamp on every event.
+    """
+    shown = (pl.col(schemas.EVENT_TYPE) == schemas.IMPRESSION) & (pl.col(schemas.SCENE) == "feed")
+    asked = events.filter(shown, pl.col(schemas.REQUEST_ID).is_not_null())
+    return not asked.is_empty() and events[schemas.TIMESTAMP].null_count() == 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +124,7 @@ class Cascade:
         users_map: IdMap,
         tables: Mapping[str, EmbeddingTable],
         config: CascadeConfig,
+        logged: bool,
         index: VectorIndex | None = None,
     ) -> Cascade:
         """Fit the sources and prepare the features.
@@ -111,10 +132,11 @@ class Cascade:
         Args:
             data: the catalogue.
             learned: events the sources count; when a ranker is trained, only those before its labels.
-            counted: logged events for counters as of each request's time; used where impressions were logged.
+            counted: events for counters as of each request's time; used where ``logged``.
             users_map: the users of the requests to come.
             tables: item vectors by read-out.
             config: of all stages.
+            logged: whether the ranker learns from impressions, see :func:`is_logged`; decided once, when it is trained.
             index: over the fused vectors; default: exact search.
         """
         interactions = Interactions.of(learned, data.ids, users_map)
@@ -127,7 +149,6 @@ class Cascade:
             DenseSource(tables["image"], ExactIndex(tables["image"]), config.dense, "image-only"),
             DenseSource(fused, index or ExactIndex(fused), config.dense, "both"),
         ]
-        logged = is_logged(counted)
         groups: list[FeatureGroup] = [
             SourceFeatures(sources, standings=not logged),
             ContentSimilarity(tables),
@@ -136,7 +157,7 @@ class Cascade:
             if logged
             else EngagementPatterns(interactions),
         ]
-        weights = config.retrieval.weights
+        weights = config.weights
         return cls(
             {source.name: source for source in sources},
             {source.name: source for source in sources if weights.get(source.name, 1.0) > 0},
@@ -146,18 +167,22 @@ class Cascade:
         )
 
     def retrieve(self, histories: Histories) -> Candidates:
-        """Candidates of all sources, fused."""
-        return retrieve(list(self.asked.values()), histories, self.retrieval)
+        """Candidates of all asked sources, fused."""
+        return self.fuse(self.places(histories))
 
     def places(self, histories: Histories) -> dict[str, Candidates]:
-        """What each source alone would answer, by its name."""
+        """What each asked source alone would answer, by its name."""
         depth = self.retrieval.per_source
         return {name: source.retrieve(histories, depth) for name, source in self.asked.items()}
+
+    def fuse(self, places: Mapping[str, Candidates]) -> Candidates:
+        """One list from those of the sources."""
+        return reciprocal_rank_fusion(list(places.values()), self.retrieval.candidates, self.retrieval.weights)
 
     @property
     def retrieval(self) -> RetrievalConfig:
         """How the asked sources are fused."""
-        weights = {name: weight for name, weight in self.config.retrieval.weights.items() if name in self.asked}
+        weights = {name: weight for name, weight in self.config.weights.items() if name in self.asked}
         return self.config.retrieval.model_copy(update={"weights": weights})
 
     def score(self, requests: RankingRequests, ranker: Ranker) -> FloatArray:

@@ -19,7 +19,7 @@ from recsys.features.requests import RankingRequests
 from recsys.index.generation import IndexGeneration
 from recsys.ranking.base import Ranker
 from recsys.ranking.lightgbm_ranker import LightGBMRanker
-from recsys.serving.cascade import Cascade, CascadeConfig, is_logged
+from recsys.serving.cascade import Cascade, CascadeConfig
 from recsys.towers.base import ItemTower
 from recsys.towers.clip import ClipTower
 from recsys.types import NO_ROW, FloatArray, Image, ItemId, RowArray, UserId
@@ -44,6 +44,7 @@ class EnginePaths:
     embeddings: Path
     index: Path
     ranker: Path | None
+    logged: bool  # whether the ranker learned from impressions, see :func:`recsys.serving.cascade.is_logged`
 
 
 class Engine:
@@ -106,15 +107,16 @@ class Engine:
         row = interactions.users_map.row(user)
         histories = interactions.histories()
         history = histories.slice(row, row + 1) if row != NO_ROW else histories.slice(0, 0).of([[]])
-        found = cascade.retrieve(history)
-        moment = np.array([self._milliseconds(now)], np.int64) if is_logged(self.data.events) else None
+        places = cascade.places(history)
+        found = cascade.fuse(places)
+        moment = np.array([self._milliseconds(now)], np.int64) if self.paths.logged else None
         requests = RankingRequests(history, np.array([row], np.int32), moment, found.rows)
         ranked = cascade.rank(requests, self._ranker) if self._ranker is not None else found
         slate = cascade.slate(ranked, 0, k)
         score_of = dict(zip(ranked.rows[0].tolist(), ranked.scores[0].tolist(), strict=True))
         scores = np.array([score_of[int(item)] for item in slate.kept], np.float32)
-        places = {name: found.rows[0].tolist() for name, found in cascade.places(history).items()}
-        return self._answers(slate.kept, scores, [_found_by(int(item), places) for item in slate.kept])
+        listed = {name: alone.rows[0].tolist() for name, alone in places.items()}
+        return self._answers(slate.kept, scores, [_found_by(int(item), listed) for item in slate.kept])
 
     def recent(self, user: UserId, count: int) -> list[ItemId]:
         """What the user engaged with last, newest first."""
@@ -131,7 +133,8 @@ class Engine:
     def _cascade(self) -> Cascade:
         tables, events = open_tables(self.paths.embeddings), self.data.events
         users = self._interactions.users_map
-        return Cascade.fit(self.data, events, events, users, tables, self.config, self.generation.index)
+        logged, index = self.paths.logged, self.generation.index
+        return Cascade.fit(self.data, events, events, users, tables, self.config, logged, index)
 
     @cached_property
     def _ranker(self) -> Ranker | None:

@@ -33,6 +33,7 @@ from recsys.types import FloatArray, Image
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+QUERIES_PER_BATCH = 256
 
 
 class ClipConfig(BaseConfig):
@@ -90,6 +91,10 @@ class ClipTower(nn.Module):
         """The ``text`` read-out alone, ``[n, width]``."""
         return _unit(self.text_projection(self.text(tokens)))
 
+    def read_image(self, pixels: Tensor) -> Tensor:
+        """The ``image`` read-out alone, ``[n, width]``."""
+        return _unit(self.image_projection(self.image(pixels)))
+
     @torch.inference_mode()
     def encode_items(self, batch: ItemBatch) -> Mapping[str, FloatArray]:
         self.eval()
@@ -101,11 +106,18 @@ class ClipTower(nn.Module):
         )
         return {name: outputs[name].float().numpy() for name in READ_OUTS}
 
+    @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> FloatArray:
-        return self.encode_items(ItemBatch(texts, [None] * len(texts)))["text"]
+        self.eval()
+        tokens = torch.from_numpy(self.text.tokens(texts))
+        return torch.cat([self.read_text(part) for part in tokens.split(QUERIES_PER_BATCH)]).numpy()
 
+    @torch.inference_mode()
     def encode_image(self, images: Sequence[Image]) -> FloatArray:
-        return self.encode_items(ItemBatch([None] * len(images), images))["image"]
+        self.eval()
+        starts = range(0, max(1, len(images)), QUERIES_PER_BATCH)
+        parts = (self.image.prepare(images[start : start + QUERIES_PER_BATCH]) for start in starts)
+        return torch.cat([self.read_image(torch.from_numpy(part)) for part in parts]).numpy()
 
     @property
     def fingerprint(self) -> str:

@@ -85,12 +85,12 @@ def train(
     progress = _resume(tower, optimizer, work)
     losses: list[float] = []
     for step in track(range(progress.step, config.steps), "Training the tower"):
-        if (step - progress.best_step) > config.patience * config.evaluate_every:
+        if (step - progress.best_step) >= config.patience * config.evaluate_every:
             break
         losses.append(_step(tower, optimizer, items, sampler, config, step))
         if (step + 1) % config.evaluate_every == 0 or step + 1 == config.steps:
             recalls = validation.recalls(tower, items)
-            recall = float(np.mean(list(recalls.values())))
+            recall = float(np.mean([*recalls.values()])) if recalls else 0.0
             progress.step = step + 1
             progress.history.append({"step": step + 1, "loss": float(np.mean(losses)), **recalls, "recall": recall})
             losses.clear()

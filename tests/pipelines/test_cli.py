@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.config import DEFAULT
 from recsys import schemas
 from recsys.artifacts import ArtifactStore
 from recsys.data.dataset import Dataset
@@ -170,13 +171,17 @@ def test_a_mistake_names_the_value_and_the_remedy(tiny_home: Path, tmp_path: Pat
     assert "note.jpg: not a JPEG, PNG or WebP picture" in message
     assert "needs one of the two" in refused("search", "--home", tiny_home)
     assert "blank" in refused("search", " ", "--home", tiny_home)
+    assert "holds no checkpoint" in refused("train-tower", "--text-model", tmp_path, "--home", tiny_home)
+    assert "cannot be read" in refused("run", "--config", tmp_path, "--home", tmp_path / "empty")
+    assert "names no data set" in refused("run", "--config", DEFAULT, "--home", tmp_path / "empty")
 
 
 def test_vectors_of_another_tower_are_refused(tiny_home: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     shutil.copytree(tiny_home, home)
     recsys("train-tower", "--home", home, "--config", _other_tower(tmp_path))
-    assert "Encode the query with the tower of the index" in refused("search", "coffee", "--home", home)
+    assert "made from another tower" in refused("search", "coffee", "--home", home)
+    assert "made from another tower" in refused("evaluate", "--home", home)
 
 
 def _other_tower(folder: Path) -> Path:

@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.measure import HeldOut, protocol
+from pipelines.measure import HeldOut, protocol, to_depth
 from recsys import schemas
 from recsys.data.dataset import Dataset, DatasetWriter
 from recsys.data.interactions import Interactions
 from recsys.data.splits import Split, SplitConfig, split_events
+from recsys.types import NO_ROW, Candidates
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def data(tmp_path: Path) -> Dataset:
 def held_out(data: Dataset) -> tuple[Split, Interactions, HeldOut]:
     split = split_events(data.events, SplitConfig(label_items=2))
     before = Interactions.of(split.before_test, data.ids)
-    return split, before, HeldOut.of(data, split, before)
+    return split, before, HeldOut.of(data, split, before, logged=False)
 
 
 def test_each_user_is_asked_for_the_last_item_given_all_before(data: Dataset) -> None:
@@ -51,6 +52,13 @@ def test_what_was_seen_before_is_not_asked_for_and_strangers_are_counted(data: D
     again = split.test.with_columns(pl.lit("a").alias(schemas.ITEM_ID))  # u0 knows a already; for u1 it is new
     stranger = again.head(1).with_columns(pl.lit("u9").alias(schemas.USER_ID))
     later = Split("leave_last_out", split.fit, split.label, pl.concat([again, stranger]), None, None)
-    found = HeldOut.of(data, later, before)
+    found = HeldOut.of(data, later, before, logged=False)
     assert [before.users_map.ids[user] for user in found.users] == ["u1"]
     assert found.strangers == 1
+
+
+def test_lists_are_padded_or_cut_to_the_depth_that_is_measured() -> None:
+    found = Candidates(np.array([[4, 2]], np.int32), np.array([[0.9, 0.1]], np.float32), "fused")
+    assert to_depth(found, 4).rows.tolist() == [[4, 2, NO_ROW, NO_ROW]]
+    assert to_depth(found, 4).scores.tolist()[0][2:] == [-np.inf, -np.inf]
+    assert to_depth(found, 1).rows.tolist() == [[4]]

@@ -103,6 +103,8 @@ def test_status_marks_what_was_made_from_something_else(
         ("name = 'x'\n[dataset]", "name either a world"),
         ("name = 'x'\n[dataset]\nfolder = '.'\nformat = 'ml-2m'", "no format 'ml-2m'"),
         ("name = ", "not TOML"),
+        ("name = 'x'\ndataset = 'folder'", "dataset"),
+        ("name = 'x'\ncascade.retrieval.weights.item_knn = 1", "no source 'item_knn'"),
         ("name = 'x'\nsize = 'huge'\n[dataset.world]", "size"),
     ],
 )

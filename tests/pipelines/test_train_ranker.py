@@ -65,5 +65,5 @@ def test_without_impressions_negatives_are_retrieved_and_the_report_says_so(tiny
 def test_vectors_of_another_data_set_are_refused(tiny_home: Path, tiny_run: Path, tmp_path: Path) -> None:
     run = Run(tmp_path, load_run_config(tiny_run, {"dataset": {"world": {"seed": 8}}}), Console())
     embeddings = ArtifactStore(tiny_home).current("embeddings")
-    with pytest.raises(ArtifactError, match="another data set"):
+    with pytest.raises(ArtifactError, match="made from another dataset"):
         run.ranker(run.dataset(), embeddings)

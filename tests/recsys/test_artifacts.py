@@ -70,7 +70,8 @@ def test_current_names_the_artifact_asked_for_last(store):
     assert store.current("tower") == b
     store.build("tower", 1, Size(width=1), {}, Builder())
     assert store.current("tower") == a
-    assert store.all("tower") == [a, b]
+    assert a.path.is_dir()
+    assert b.path.is_dir()
     assert store.kinds() == ["tower"]
 
 
@@ -86,7 +87,7 @@ def test_a_failed_build_leaves_nothing_published_and_its_work_for_the_next(store
 
     with pytest.raises(RuntimeError, match="killed"):
         store.build("tower", 1, Size(), {}, builder)
-    assert (store.all("tower"), store.kinds()) == ([], [])
+    assert (list((store.home / "tower").glob("[!.]*")), store.kinds()) == ([], [])
     artifact, built = store.build("tower", 1, Size(), {}, builder)
     assert built
     assert seen == [[], ["half.txt"]]

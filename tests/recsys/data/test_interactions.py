@@ -59,7 +59,7 @@ def test_order_stands_in_for_time():
 def test_only_the_users_of_the_given_map_are_kept():
     found = Interactions.of(EVENTS, ITEMS, IdMap.of(["v", "nobody"]))
     assert (found.users.tolist(), found.items.tolist()) == ([0], [1])
-    assert [row.tolist() for row in found.by_user()] == [[1], []]
+    assert [row.tolist() for row in found.histories()] == [[1], []]
 
 
 def test_histories_and_counts():

@@ -169,7 +169,7 @@ def test_next_item_equals_ridge_regression_written_out() -> None:
     data = random_interactions(n_users=40)
     config = NextItemConfig(last=4, decay=0.7, ridge=2.0, to_norm=0)
     past, following = [], []
-    for items in data.by_user():
+    for items in data.histories():
         for moment in range(len(items) - 1):
             row, target = np.zeros(N_ITEMS), np.zeros(N_ITEMS)
             for age, item in enumerate(items[: moment + 1][::-1][: config.last]):

@@ -26,7 +26,7 @@ def cascade(home: Path, interactions: Interactions, config: CascadeConfig) -> Ca
     store = ArtifactStore(home)
     data = Dataset(store.current("dataset").path)
     tables = open_tables(store.current("embeddings").path)
-    return Cascade.fit(data, data.events, data.events, interactions.users_map, tables, config)
+    return Cascade.fit(data, data.events, data.events, interactions.users_map, tables, config, logged=True)
 
 
 class Reversed:
@@ -43,8 +43,7 @@ class Reversed:
 
 
 def test_a_source_of_weight_0_is_heard_but_not_asked(tiny_home: Path, interactions: Interactions) -> None:
-    weights = WEIGHTS | {"popularity": 0}
-    built = cascade(tiny_home, interactions, CascadeConfig(retrieval=RetrievalConfig(weights=weights)))
+    built = cascade(tiny_home, interactions, CascadeConfig(retrieval=RetrievalConfig(weights={"popularity": 0})))
     assert set(built.asked) == {"both", "item-knn", "transition", "next-item"}
     assert "score:popularity" in built.assembler.names
     assert "score:image-only" in built.assembler.names
@@ -77,3 +76,9 @@ def test_logged_means_that_impressions_were_logged(tiny_home: Path) -> None:
     events = Dataset(ArtifactStore(tiny_home).current("dataset").path).events
     assert is_logged(events)
     assert not is_logged(events.filter(events["event_type"] == "click"))
+
+
+def test_weights_that_are_not_given_keep_their_defaults() -> None:
+    given = CascadeConfig(retrieval=RetrievalConfig(weights={"both": 3.0}))
+    assert given.weights == WEIGHTS | {"both": 3.0}
+    assert given.weights["text-only"] == 0

@@ -158,7 +158,7 @@ def test_each_modality_knows_part_of_a_taste_and_both_know_more(world: World, ev
 
     def recall(scores: np.ndarray) -> float:
         top = top_unseen(scores.astype(np.float32), histories, 20, "test").rows  # 2% of the catalogue
-        held_out = [np.setdiff1d(new, old) for new, old in zip(future.by_user(), past.by_user(), strict=True)]
+        held_out = [np.setdiff1d(new, old) for new, old in zip(future.histories(), past.histories(), strict=True)]
         return float(np.mean([np.isin(new, top[user]).mean() for user, new in enumerate(held_out) if len(new)]))
 
     def by_content(*names: str) -> float:
