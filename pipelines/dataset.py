@@ -19,7 +19,7 @@ from recsys.data.reader import Reader, fingerprint
 from recsys.data.world import WorldConfig, generate
 from recsys.exceptions import ConfigError
 
-KIND, VERSION = "dataset", 1
+KIND, VERSION = "dataset", 2
 
 
 class DatasetConfig(BaseConfig):
@@ -86,10 +86,10 @@ def _open(folder: Path, config: DatasetConfig) -> tuple[_MadeFrom, Reader]:
 
 def ingested_table(metrics: dict[str, Any]) -> Table:
     """What was kept and what was not, for a person to read."""
-    table = Table(
-        title="Ingested",
-        caption=f"{metrics['with_picture']:,} items with a picture, {metrics['with_text']:,} with text",
-    )
+    caption = f"{metrics['with_picture']:,} items with a picture, {metrics['with_text']:,} with text"
+    if metrics["with_features"]:
+        caption += f", {metrics['with_features']:,} with a vector of their picture"
+    table = Table(title="Ingested", caption=caption)
     for column in ("table", "kept", "rejected", "reasons"):
         table.add_column(column, justify="right" if column in ("kept", "rejected") else "left")
     for name in metrics["kept"] | metrics["rejected"]:

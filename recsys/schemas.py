@@ -15,6 +15,7 @@ REQUEST_ID = "request_id"
 TITLE = "title"
 TEXT = "text"
 IMAGES = "images"
+IMAGE_FEATURES = "image_features"
 AUTHOR_ID = "author_id"
 TAGS = "tags"
 CATEGORY = "category"
@@ -61,6 +62,7 @@ ITEMS = pa.schema(
         pa.field(TITLE, pa.string()),
         pa.field(TEXT, pa.string()),
         pa.field(IMAGES, pa.list_(pa.binary())),  # encoded pictures, the first is the cover
+        pa.field(IMAGE_FEATURES, pa.list_(pa.float16())),  # vector of the cover, made elsewhere; one width per data set
         pa.field(AUTHOR_ID, pa.string()),
         pa.field(TAGS, pa.list_(pa.string())),
         pa.field(CATEGORY, pa.string()),
@@ -133,6 +135,6 @@ REJECTED = pa.schema(
         pa.field(FILE, pa.string(), nullable=False),
         pa.field(ROW, pa.int64(), nullable=False),  # 0-based row of the file
         pa.field(REASON, pa.string(), nullable=False),
-        pa.field(RECORD, pa.string()),  # the row itself as JSON, pictures left out
+        pa.field(RECORD, pa.string()),  # the row itself as JSON, pictures and vectors left out
     ]
 )

@@ -1,7 +1,7 @@
 """One data set in the house's own form: a directory of Parquet files with the schemas of :mod:`recsys.schemas`.
 
 ``items.parquet`` (pictures inside, in small row groups), ``events.parquet``, ``users.parquet``, ``queries.parquet`` and
-``rejected.parquet``. Reading items never loads the pictures; they are streamed or fetched by row.
+``rejected.parquet``. Reading items never loads the pictures nor their vectors; they are streamed or fetched by row.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys import schemas
-from recsys.types import IdMap, Image
+from recsys.types import FloatArray, IdMap, Image, RowArray
 
 TABLES: Mapping[str, pa.Schema] = {
     "items": schemas.ITEMS,
@@ -27,6 +28,7 @@ TABLES: Mapping[str, pa.Schema] = {
     "rejected": schemas.REJECTED,
 }
 ITEMS_PER_GROUP = 128
+_HEAVY = (schemas.IMAGES, schemas.IMAGE_FEATURES)  # columns that are read by row only
 
 
 class Dataset:
@@ -37,8 +39,8 @@ class Dataset:
 
     @cached_property
     def items(self) -> pl.DataFrame:
-        """All items without their pictures, in row order, with a column ``n_images``."""
-        columns = [name for name in schemas.ITEMS.names if name != schemas.IMAGES]
+        """All items without pictures and their vectors, in row order, with a column ``n_images``."""
+        columns = [name for name in schemas.ITEMS.names if name not in _HEAVY]
         table = pq.read_table(self.path / "items.parquet", columns=columns)
         counts = [
             pa.compute.fill_null(pa.compute.list_value_length(batch.column(0)), 0)
@@ -75,23 +77,60 @@ class Dataset:
 
     def covers(self, rows: Sequence[int]) -> list[Image | None]:
         """First pictures of the items at ``rows``, ``None`` where an item has none."""
-        wanted = np.asarray(rows, dtype=np.int64)
-        file = self._file("items")
-        found: dict[int, Image | None] = {}
-        start = 0
-        for group in range(file.num_row_groups):
-            stop = start + file.metadata.row_group(group).num_rows
-            inside = wanted[(wanted >= start) & (wanted < stop)]
-            if inside.size:
-                column = file.read_row_group(group, columns=[schemas.IMAGES]).column(0)
-                found.update({int(row): _first(column[int(row) - start].as_py()) for row in inside})
-            start = stop
-        return [found[int(row)] for row in wanted]
+        found: list[Image | None] = [None] * len(rows)
+        for places, images in self._at(rows, schemas.IMAGES):
+            for place, several in zip(places, images, strict=True):
+                found[place] = _first(several.as_py())
+        return found
 
     def iter_covers(self, batch_size: int = ITEMS_PER_GROUP) -> Iterator[list[Image | None]]:
         """All first pictures in row order, a batch at a time."""
         for batch in self._file("items").iter_batches(batch_size, columns=[schemas.IMAGES]):
             yield [_first(images.as_py()) for images in batch.column(0)]
+
+    def image_features(self, rows: Sequence[int] | RowArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Vectors of the covers that the data set came with.
+
+        Args:
+            rows: of n items, in any order.
+
+        Returns:
+            The vectors, float32 ``[n, feature_width]``, zero where an item has none, and whether it has one, ``[n]``.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        vectors = np.zeros((len(rows), self.feature_width), np.float32)
+        present = np.zeros(len(rows), np.bool_)
+        if self.feature_width:
+            for places, column in self._at(rows, schemas.IMAGE_FEATURES):
+                given = places[column.is_valid().to_numpy(zero_copy_only=False)]
+                vectors[given] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.feature_width)
+                present[given] = True
+        return vectors, present
+
+    @cached_property
+    def feature_width(self) -> int:
+        """Width of the vectors of :meth:`image_features`, 0 where no item has one."""
+        for batch in self._file("items").iter_batches(ITEMS_PER_GROUP, columns=[schemas.IMAGE_FEATURES]):
+            widths = batch.column(0).drop_null().value_lengths()
+            if len(widths):
+                return int(widths[0].as_py())
+        return 0
+
+    def _at(self, rows: Sequence[int] | RowArray, column: str) -> Iterator[tuple[npt.NDArray[np.int64], pa.ListArray]]:
+        """Values of a column of ``items.parquet`` at ``rows``, a row group at a time, with their places in ``rows``."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        file = self._file("items")
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= starts[-1]):
+            raise IndexError(f"rows {wanted.min()} to {wanted.max()} of {starts[-1]} items")
+        groups = np.searchsorted(starts, wanted, side="right") - 1
+        for group in np.unique(groups):
+            places = np.flatnonzero(groups == group)
+            values = file.read_row_group(group, columns=[column]).column(0).combine_chunks()
+            yield places, values.take(pa.array(wanted[places] - starts[group]))
 
     def _file(self, table: str) -> pq.ParquetFile:
         return pq.ParquetFile(self.path / f"{table}.parquet")

@@ -35,6 +35,7 @@ class IngestSummary(BaseConfig):
     with_picture: int  # items
     with_text: int  # items that have a title or a text
     pictures: int
+    with_features: int  # items that came with a vector of their picture
 
 
 def ingest(reader: Reader, directory: Path, config: IngestConfig, now: datetime | None = None) -> IngestSummary:
@@ -52,7 +53,7 @@ def ingest(reader: Reader, directory: Path, config: IngestConfig, now: datetime 
     validator = Validator(config.images, now or datetime.now(UTC))
     kept: Counter[str] = Counter()
     rejected: dict[str, Counter[str]] = {"items": Counter()}
-    have: Counter[str] = Counter(picture=0, text=0, pictures=0)
+    have: Counter[str] = Counter(picture=0, text=0, pictures=0, features=0)
     with DatasetWriter(directory) as writer:
         for batch in track(reader.batches(), "Ingesting batches"):
             rows, refused = validator.validate(batch)
@@ -74,12 +75,16 @@ def ingest(reader: Reader, directory: Path, config: IngestConfig, now: datetime 
         with_picture=have["picture"],
         with_text=have["text"],
         pictures=have["pictures"],
+        with_features=have["features"],
     )
 
 
 def _contents(items: pl.DataFrame) -> dict[str, int]:
     pictures = pl.col(schemas.IMAGES).list.len()
     text = pl.coalesce(schemas.TITLE, schemas.TEXT)
-    return items.select(picture=(pictures > 0).sum(), text=text.is_not_null().sum(), pictures=pictures.sum()).row(
-        0, named=True
-    )
+    return items.select(
+        picture=(pictures > 0).sum(),
+        text=text.is_not_null().sum(),
+        pictures=pictures.sum(),
+        features=pl.col(schemas.IMAGE_FEATURES).is_not_null().sum(),
+    ).row(0, named=True)

@@ -12,8 +12,9 @@ import polars.selectors as cs
 
 from recsys import schemas
 from recsys.data.delimited import read_delimited
+from recsys.data.joined import open_parquet
 from recsys.data.mapping import ColumnPart, ItemSource, Mapping, QuerySource, Source
-from recsys.data.pictures import PictureLookup, open_parquet, read_picture
+from recsys.data.pictures import PictureLookup, read_picture
 from recsys.data.reader import (
     ITEMS_PER_BATCH,
     REJECTED,
@@ -24,6 +25,7 @@ from recsys.data.reader import (
     polars_schema,
     resolve,
 )
+from recsys.data.vectors import VectorLookup
 from recsys.exceptions import ConfigError, DataError
 from recsys.types import Image
 
@@ -50,22 +52,32 @@ class MappedReader:
 
     def files(self) -> list[Path]:
         patterns = [pattern for source in self.mapping.sources() for pattern in source.files]
-        patterns += [pattern for source in self.mapping.items if source.images for pattern in source.images.files]
+        joined = [table for source in self.mapping.items for table in source.joined.values()]
+        patterns += [pattern for table in joined for pattern in table.files]
         return [file for pattern in patterns for file in resolve(self.folder, pattern)]
 
     def batches(self) -> Iterator[Batch]:
         for source in self.mapping.sources():
-            config = source.images if isinstance(source, ItemSource) else None
-            pictures = PictureLookup(self.folder, config) if config is not None else None
+            pictures, vectors = self._lookups(source)
             size = ITEMS_PER_BATCH if source.table == ItemSource.table else ROWS_PER_BATCH
             for file in [file for pattern in source.files for file in resolve(self.folder, pattern)]:
                 for theirs, malformed in self._read(source, file, size):
                     if malformed is not None:
                         yield Batch(source.table, file.name, pl.DataFrame(), rejected=malformed)
                     for rows in theirs.iter_slices(size):
-                        yield self._batch(source, file, rows, pictures)
-            if pictures is not None:
-                yield Batch(source.table, "", pl.DataFrame(), rejected=pictures.leftovers())
+                        yield self._batch(source, file, rows, pictures, vectors)
+            for lookup in (pictures, vectors):
+                if lookup is not None:
+                    yield Batch(source.table, "", pl.DataFrame(), rejected=lookup.leftovers())
+
+    def _lookups(self, source: Source) -> tuple[PictureLookup | None, VectorLookup | None]:
+        if not isinstance(source, ItemSource):
+            return None, None
+        pictures, vectors = source.images, source.image_features
+        return (
+            None if pictures is None else PictureLookup(self.folder, pictures),
+            None if vectors is None else VectorLookup(self.folder, vectors),
+        )
 
     def _read(self, source: Source, file: Path, size: int) -> Iterator[tuple[pl.DataFrame, pl.DataFrame | None]]:
         """Their columns and :data:`schemas.ROW`, and the malformed lines."""
@@ -88,7 +100,14 @@ class MappedReader:
             yield frame.with_columns(pl.int_range(start, start + pl.len()).alias(schemas.ROW)), None
             start += len(frame)
 
-    def _batch(self, source: Source, file: Path, theirs: pl.DataFrame, pictures: PictureLookup | None) -> Batch:
+    def _batch(
+        self,
+        source: Source,
+        file: Path,
+        theirs: pl.DataFrame,
+        pictures: PictureLookup | None,
+        vectors: VectorLookup | None,
+    ) -> Batch:
         try:
             ours = _ours(source, theirs.with_columns(cs.array().arr.to_list()))
         except pl.exceptions.PolarsError as error:
@@ -101,6 +120,8 @@ class MappedReader:
         elif schemas.IMAGES in ours.columns and ours.schema[schemas.IMAGES] == pl.List(pl.String):
             images, rejected = self._read_pictures(file, ours)
             ours = ours.with_columns(pl.Series(schemas.IMAGES, images, pl.List(pl.Binary)))
+        if vectors is not None:
+            ours = ours.with_columns(vectors.of(id_text(ours[schemas.ITEM_ID]).to_list()))
         return Batch(source.table, file.name, ours, source.time_format, rejected)
 
     def _read_pictures(self, file: Path, ours: pl.DataFrame) -> tuple[list[list[Image]], pl.DataFrame]:
@@ -153,7 +174,7 @@ def _column(source: Source, ours: str, schema: pl.Schema) -> pl.Expr:
     part, is_list = parts[0]
     if len(parts) > 1:
         raise ConfigError(f"{ours!r} takes one column, the mapping gives {', '.join(references)}.", "Choose one.")
-    if is_list and ours != schemas.QUERY:
+    if is_list and ours not in (schemas.QUERY, schemas.IMAGE_FEATURES):
         raise ConfigError(
             f"{ours!r} takes one value, but {references[0]!r} is a list.", f"Choose an element: '{references[0]}[0]'."
         )

@@ -9,6 +9,7 @@
     columns.tags = "keywords"
     columns.category = "keywords[0]"               # one element of a list; "keywords[1:]" is the rest of it
     columns.images = "picture"                     # bytes, or a path inside the folder, or a list of either
+    columns.image_features = "embedding"           # vectors of the covers, where they are at hand
     attributes = ["year", "country"]               # kept under their names
     constants.language = "en"
     delimiters.keywords = "|"                      # their column holds a list in one text
@@ -61,14 +62,25 @@ class ColumnPart:
         return cls(name, elements_from=int(number)) if rest else cls(name, element=int(number))
 
 
-class PictureTable(BaseConfig):
-    """Pictures that stand in a table of their own, one a row; the first of an item is its cover."""
+class JoinedTable(BaseConfig):
+    """A table whose rows belong to items; the first of an item's rows is that of its cover."""
 
     files: Names
     key: str  # their column with the item's id
-    image: str  # bytes, or a path inside the folder
     order: str | None = None  # ascending; default: as the rows come
+
+
+class PictureTable(JoinedTable):
+    """Pictures that stand in a table of their own, one a row."""
+
+    image: str  # bytes, or a path inside the folder
     csv: Dialect = Dialect()
+
+
+class VectorTable(JoinedTable):
+    """Vectors of pictures that stand in a Parquet table of their own, one a row."""
+
+    vector: str  # a list of numbers
 
 
 class Source(BaseConfig):
@@ -102,19 +114,30 @@ class Source(BaseConfig):
 
 
 class ItemSource(Source):
-    """Items; their pictures in a column (``columns.images``) or in a table of their own (``[items.images]``)."""
+    """Items; their pictures in a column (``columns.images``) or in a table of their own (``[items.images]``).
+
+    So too the vectors of their covers: ``columns.image_features`` or ``[items.image_features]``.
+    """
 
     table = "items"
     schema_ = schemas.ITEMS
     required = (schemas.ITEM_ID,)
 
     images: PictureTable | None = None
+    image_features: VectorTable | None = None
 
     @model_validator(mode="after")
     def _one_place_for_pictures(self) -> ItemSource:
-        if self.images is not None and schemas.IMAGES in self.columns:
-            raise ValueError("pictures come from columns.images or from [items.images], not from both")
+        for name in self.joined:
+            if name in self.columns:
+                raise ValueError(f"{name} come from columns.{name} or from [items.{name}], not from both")
         return self
+
+    @property
+    def joined(self) -> dict[str, JoinedTable]:
+        """Our columns that come from a table of their own, and that table."""
+        tables = {schemas.IMAGES: self.images, schemas.IMAGE_FEATURES: self.image_features}
+        return {name: table for name, table in tables.items() if table is not None}
 
 
 class UserSource(Source):

@@ -14,22 +14,13 @@ import pyarrow.parquet as pq
 
 from recsys import schemas
 from recsys.data.delimited import read_delimited
+from recsys.data.joined import KEY, RANK, SOURCE, keyed, open_parquet, unclaimed
 from recsys.data.mapping import PictureTable
-from recsys.data.reader import REJECTED, check_columns, id_text, resolve
-from recsys.exceptions import DataError
+from recsys.data.reader import REJECTED, check_columns, resolve
 from recsys.types import Image
 
 _PICTURES_AT_ONCE = 64
-_BUFFER_BYTES = 2**20
-_KEY, _RANK, _SOURCE, _PATH = "key", "rank", "source", "path"
-
-
-def open_parquet(file: Path) -> pq.ParquetFile:
-    """A Parquet file that is read through a small buffer instead of a whole column of a row group at once."""
-    try:
-        return pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{file} is not a Parquet file: {error}") from None
+_PATH = "path"
 
 
 def read_picture(folder: Path, path: str) -> Image | str:
@@ -57,18 +48,18 @@ class PictureLookup:
         self._found: set[str] = set()
         self._malformed: list[pl.DataFrame] = []
         index = pl.concat([self._read(number) for number in range(len(self.files))], how="vertical_relaxed")
-        self._index = index.sort(_KEY, _RANK, maintain_order=True)
+        self._index = index.sort(KEY, RANK, maintain_order=True)
 
     def of(self, keys: Sequence[str | None]) -> tuple[list[list[Image]], pl.DataFrame]:
         """Pictures of each item, cover first, and the picture files that could not be read (``REJECTED``)."""
         self._found.update(key for key in keys if key is not None)
         position = pl.DataFrame(
-            {_KEY: keys, "position": range(len(keys))}, schema={_KEY: pl.String, "position": pl.Int64}
+            {KEY: keys, "position": range(len(keys))}, schema={KEY: pl.String, "position": pl.Int64}
         )
-        wanted = self._index.join(position, on=_KEY, how="inner", maintain_order="left")
+        wanted = self._index.join(position, on=KEY, how="inner", maintain_order="left")
         contents: dict[tuple[int, int], Image | str] = {}
         for source, number in enumerate(self.files):
-            rows = wanted.filter(pl.col(_SOURCE) == source)
+            rows = wanted.filter(pl.col(SOURCE) == source)
             if rows.is_empty():
                 continue
             if _PATH in rows.columns and rows[_PATH].null_count() < len(rows):
@@ -79,7 +70,7 @@ class PictureLookup:
                 contents.update(((source, row), cursor.at(row)) for row in rows[schemas.ROW].sort())
         images: list[list[Image]] = [[] for _ in keys]
         failed = []
-        for item, key, source, row in wanted.select("position", _KEY, _SOURCE, schemas.ROW).iter_rows():
+        for item, key, source, row in wanted.select("position", KEY, SOURCE, schemas.ROW).iter_rows():
             content = contents[source, row]
             if isinstance(content, str):
                 failed.append((self.files[source].name, row, content, json.dumps({schemas.ITEM_ID: key})))
@@ -89,15 +80,8 @@ class PictureLookup:
 
     def leftovers(self) -> pl.DataFrame:
         """Pictures of items that nobody asked for, and malformed lines (``REJECTED``)."""
-        rest = self._index.filter(~pl.col(_KEY).is_in(list(self._found)) | pl.col(_KEY).is_null())
-        names = dict(enumerate(file.name for file in self.files))
-        unclaimed = rest.select(
-            pl.col(_SOURCE).replace_strict(names, return_dtype=pl.String).alias(schemas.FILE),
-            pl.col(schemas.ROW),
-            pl.lit("picture of an unknown item").alias(schemas.REASON),
-            pl.struct(pl.col(_KEY).alias(schemas.ITEM_ID)).struct.json_encode().alias(schemas.RECORD),
-        )
-        return pl.concat([unclaimed, *self._malformed])
+        rest = unclaimed(self._index, self._found, self.files, "picture of an unknown item")
+        return pl.concat([rest, *self._malformed])
 
     def _read(self, source: int) -> pl.DataFrame:
         """Key, order, path (where pictures are files) and row of one file of the table."""
@@ -116,18 +100,8 @@ class PictureLookup:
             self._malformed.extend(malformed for _, malformed in parts if malformed is not None)
             frame = pl.concat([rows for rows, _ in parts if not rows.is_empty()])
             check_columns(file, [*columns, config.image], frame.columns)
-        order = pl.col(config.order).cast(pl.Float64, strict=False) if config.order else pl.lit(0.0)
-        if config.order and frame.select(order.is_null().any()).item():
-            raise DataError(
-                f"{file}: {config.order!r} is not a number everywhere.", "Order pictures by another column."
-            )
-        return frame.select(
-            id_text(frame[config.key]).alias(_KEY),
-            order.alias(_RANK),
-            pl.lit(source).alias(_SOURCE),
-            pl.col(schemas.ROW).cast(pl.Int64),
-            (pl.col(config.image) if is_path else pl.lit(None, pl.String)).alias(_PATH),
-        )
+        path = frame[config.image] if is_path else pl.lit(None, pl.String)
+        return keyed(config, file, source, frame).with_columns(path.alias(_PATH))
 
 
 class _Cursor:

@@ -1,7 +1,7 @@
 """The data contract, applied to every batch of every reader: right types, no doubles, no dangling references.
 
 A row that breaks it is set aside with the first reason found. A picture that breaks it is set aside alone: its item
-stays as long as it has a text or another picture.
+stays as long as it has a text or another picture. So is a picture's vector; its item stays.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Validator:
         self._now = now
         self._seen: dict[str, set[tuple[str, ...]]] = {table: set() for table in _UNIQUE}
         self._items = pl.Series(schemas.ITEM_ID, [], pl.String)
+        self._width = 0  # of the first vector let through, and so of all
 
     def validate(self, batch: Batch) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Divide a batch into the rows that keep the contract (in their table's schema) and the others (``REJECTED``).
@@ -72,6 +73,9 @@ class Validator:
             reason = rows.select(_first_of([(reason.is_not_null(), reason), blank])).to_series()
         reason = self._mark_duplicates(batch.table, rows, reason)
         bad = reason.is_not_null()
+        if batch.table == "items":
+            rows, broken = self._without_broken_vectors(batch.file, rows, ~bad)
+            rejected.append(broken)
         rejected.append(_record(batch.file, raw.filter(bad), reason.filter(bad)))
         return rows.filter(~bad).select(schema.names()), pl.concat(rejected)
 
@@ -112,6 +116,29 @@ class Validator:
                     broken.append((file, row, why, record))
         images = pl.Series(schemas.IMAGES, kept, pl.List(pl.Binary))
         return rows.with_columns(images), pl.DataFrame(broken, REJECTED, orient="row")
+
+    def _without_broken_vectors(
+        self, file: str, rows: pl.DataFrame, kept: pl.Series
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Items with the vectors that can be used (null where there is none), and the others of the rows ``kept``."""
+        vectors = rows[schemas.IMAGE_FEATURES]
+        width = vectors.list.len()
+        present = kept & (width > 0).fill_null(False)
+        finite = vectors.list.eval(pl.element().is_finite().fill_null(False).all()).list.first()
+        self._width = self._width or next(iter(width.filter(present & finite)), 0)
+        checks: list[tuple[pl.Expr | pl.Series, str | pl.Series]] = [
+            (present & ~finite, "image_features not finite in half precision"),
+            (present & (width != self._width), "image_features of another width"),
+        ]
+        reason = rows.select(_first_of(checks)).to_series()
+        usable = pl.when(present & reason.is_null()).then(schemas.IMAGE_FEATURES)
+        broken = rows.select(
+            pl.lit(file).alias(schemas.FILE),
+            schemas.ROW,
+            reason,
+            pl.struct(schemas.ITEM_ID, width=width).struct.json_encode().alias(schemas.RECORD),
+        )
+        return rows.with_columns(usable), broken.filter(reason.is_not_null())
 
     def _mark_duplicates(self, table: str, rows: pl.DataFrame, reason: pl.Series) -> pl.Series:
         """``reason``, and a reason for good rows whose key was let through before."""
@@ -166,6 +193,8 @@ def _read(raw: pl.Series, kind: pl.DataType, time_format: str | None) -> pl.Seri
     if kind == pl.List(pl.String):
         tags = pl.element().str.strip_chars()
         return raw.cast(kind).list.eval(tags.filter(tags != ""))
+    if raw.name == schemas.IMAGE_FEATURES:
+        return raw.cast(kind, strict=False)
     if kind.is_numeric():
         numbers = raw.str.strip_chars().cast(pl.Float64, strict=False) if raw.dtype == pl.String else raw
         if kind.is_integer() and numbers.dtype.is_float():
@@ -195,8 +224,8 @@ def _moments(raw: pl.Series, time_format: str | None) -> pl.Series:
 
 
 def _record(file: str, raw: pl.DataFrame, reasons: pl.Series) -> pl.DataFrame:
-    """Rejected rows as they came, pictures left out."""
-    fields = [name for name in raw.columns if name not in (schemas.ROW, schemas.IMAGES)]
+    """Rejected rows as they came, pictures and vectors left out."""
+    fields = [name for name in raw.columns if name not in (schemas.ROW, schemas.IMAGES, schemas.IMAGE_FEATURES)]
     record = pl.struct(fields).struct.json_encode() if fields else pl.lit(None, pl.String)
     return raw.select(
         pl.lit(file).alias(schemas.FILE),

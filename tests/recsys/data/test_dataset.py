@@ -1,5 +1,6 @@
 from datetime import UTC, datetime
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,11 @@ def cover(row):
     return f"cover of {row}".encode() if row % 3 else None
 
 
+def vector(row):
+    """Every fifth item has a vector that tells its row."""
+    return None if row % 5 else [row / 8, -1.0, 0.1]
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data")
@@ -24,6 +30,7 @@ def data(tmp_path_factory):
             schemas.ITEM_ID: f"i{row}",
             schemas.TITLE: f"title {row}",
             schemas.IMAGES: [cover(row), b"second"][: row % 3] if row % 3 else None,
+            schemas.IMAGE_FEATURES: vector(row),
             schemas.ATTRIBUTES: {"row": str(row)},
         }
         for row in range(COUNT)
@@ -35,9 +42,9 @@ def data(tmp_path_factory):
     return Dataset(path)
 
 
-def test_items_are_in_row_order_without_pictures(data):
+def test_items_are_in_row_order_without_pictures_and_vectors(data):
     assert data.items[schemas.ITEM_ID].to_list() == [f"i{row}" for row in range(COUNT)]
-    assert schemas.IMAGES not in data.items.columns
+    assert not {schemas.IMAGES, schemas.IMAGE_FEATURES} & set(data.items.columns)
     assert data.items["n_images"].to_list() == [row % 3 for row in range(COUNT)]
     assert data.items[schemas.ATTRIBUTES][7] == {"row": "7"}
     assert data.ids.row("i130") == 130
@@ -53,6 +60,40 @@ def test_covers_stream_in_batches_across_row_groups(data):
     batches = list(data.iter_covers(50))
     assert max(map(len, batches)) <= 50
     assert [image for batch in batches for image in batch] == [cover(row) for row in range(COUNT)]
+
+
+def test_image_features_come_by_row_in_the_order_asked_for(data):
+    rows = np.int32([COUNT - 8, 0, 1, 130, 1, 99, 100, 130])  # COUNT - 8 = 255 is a multiple of 5
+    vectors, present = data.image_features(rows)
+    assert present.tolist() == [True, True, False, True, False, False, True, True]
+    assert vectors.dtype == np.float32
+    expected = [[row / 8, -1, np.float16(0.1)] if row % 5 == 0 else [0, 0, 0] for row in rows]
+    np.testing.assert_array_equal(vectors, np.float32(expected))
+    assert data.feature_width == 3
+    assert [array.shape for array in data.image_features([])] == [(0, 3), (0,)]
+    with pytest.raises(IndexError, match=f"of {COUNT} items"):
+        data.image_features([0, -1])
+    with pytest.raises(IndexError):
+        data.image_features([COUNT])
+
+
+def test_the_vectors_of_a_whole_row_group_may_be_missing(tmp_path):
+    with DatasetWriter(tmp_path) as writer:
+        for row in range(3):
+            vectors = {schemas.IMAGE_FEATURES: [1.0, 2.0]} if row == 1 else {}
+            writer.write("items", [{schemas.ITEM_ID: f"i{row}", schemas.TITLE: "t"} | vectors])
+    data = Dataset(tmp_path)
+    vectors, present = data.image_features([2, 1, 0])
+    assert vectors.tolist() == [[0, 0], [1, 2], [0, 0]]
+    assert present.tolist() == [False, True, False]
+
+
+def test_a_data_set_without_vectors_has_width_0(tmp_path):
+    with DatasetWriter(tmp_path) as writer:
+        writer.write("items", [{schemas.ITEM_ID: "a", schemas.TITLE: "t"}])
+    data = Dataset(tmp_path)
+    vectors, present = data.image_features([0, 0])
+    assert (data.feature_width, vectors.shape, present.tolist()) == (0, (2, 0), [False, False])
 
 
 def test_pictures_stand_in_small_row_groups(data):

@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 
 from recsys import schemas
+from recsys.data.captions import Captions
 from recsys.data.dataset import TABLES, Dataset
+from recsys.data.held_out import HeldOutConfig, held_out_rows
 from recsys.data.ingest import IngestConfig, IngestSummary, ingest
 from recsys.data.mapped import MappedReader
 from recsys.data.mapping import Mapping
@@ -83,6 +85,7 @@ def test_a_folder_of_csv_and_picture_files_from_end_to_end(tmp_path):
         with_picture=2,
         with_text=3,
         pictures=3,
+        with_features=0,
     )
     assert data.items.select(schemas.ITEM_ID, schemas.TITLE, "n_images").rows() == [
         ("1", "one", 2),
@@ -146,6 +149,79 @@ def test_a_table_of_pictures_in_any_order(tmp_path, kind, rows_per_group):
     unknown = data.rejected.filter(pl.col(schemas.REASON) == "picture of an unknown item").row(0)
     file = "p-1.csv" if kind == "csv" else "p-1.parquet"
     assert unknown == (file, len(pictures) - 2 - 150, "picture of an unknown item", '{"item_id":"9999"}')
+
+
+@pytest.mark.parametrize("place", ["list", "array", "csv", "table", "two tables"])
+def test_vectors_of_covers_from_every_place(tmp_path, place):
+    """Item i has i % 3 vectors, of which the one of the lowest order belongs to its cover; the tables are shuffled."""
+    covers = {str(item): [item / 4, 1.0] if item % 3 else None for item in range(300)}
+    items = pl.DataFrame({"id": range(300), "t": "text", "v": list(covers.values())})
+    column = 'columns = { item_id = "id", title = "t", image_features = "v" }'
+    leftover = {}
+    if place == "csv":
+        items.with_columns(pl.col("v").list.eval(pl.element().cast(pl.String)).list.join(" ")).write_csv(
+            tmp_path / "items.csv"
+        )
+        column += '\ndelimiters.v = " "'
+    elif place in ("list", "array"):
+        kind = pl.List(pl.Float32) if place == "list" else pl.Array(pl.Float16, 2)
+        items.with_columns(pl.col("v").cast(kind)).write_parquet(tmp_path / "items.parquet")
+    else:
+        rows = [(item, number, [item / 4, 1.0 + number]) for item in range(300) for number in range(item % 3)]
+        rows.append((9999, 0, [7.0, 7.0]))
+        table = pl.DataFrame(rows, schema={"k": pl.Int64, "n": pl.Int64, "w": pl.Array(pl.Float32, 2)}, orient="row")
+        table = table.sample(fraction=1, shuffle=True, seed=1)
+        for number, part in enumerate([table] if place == "table" else [table[:150], table[150:]]):
+            part.write_parquet(tmp_path / f"v-{number}.parquet")
+        items.drop("v").write_parquet(tmp_path / "items.parquet")
+        column = 'columns = { item_id = "id", title = "t" }\n'
+        column += 'image_features = { files = "v-?.parquet", key = "k", order = "n", vector = "w" }'
+        leftover = {"items": {"image_features of an unknown item": 1}}
+    summary, data = run(tmp_path, tmp_path / "data", f'[items]\nfiles = "items.*"\n{column}')
+    assert (summary.with_features, summary.rejected) == (200, leftover)
+    vectors, present = data.image_features(range(300))
+    assert dict(zip(data.ids.ids, present, strict=True)) == {item: cover is not None for item, cover in covers.items()}
+    np.testing.assert_array_equal(vectors, np.float32([cover or [0, 0] for cover in covers.values()]))
+    if leftover:
+        file, _, _, record = data.rejected.row(0)
+        assert (file[:2], json.loads(record)) == ("v-", {schemas.ITEM_ID: "9999"})
+
+
+def test_the_vector_of_another_picture_never_stands_for_the_cover(tmp_path):
+    pl.DataFrame({"id": ["a", "b", "c"], "t": "x"}).write_parquet(tmp_path / "items.parquet")
+    rows = [("a", [1.0, 2.0]), ("b", None), ("b", [3.0, 4.0]), ("c", [1.0]), ("c", [3.0, 4.0]), (None, [5.0, 6.0])]
+    pl.DataFrame(rows, schema=["k", "w"], orient="row").write_parquet(tmp_path / "v.parquet")
+    text = """
+        [items]
+        files = "items.parquet"
+        columns = { item_id = "id", title = "t" }
+        image_features = { files = "v.parquet", key = "k", vector = "w" }
+    """
+    summary, data = run(tmp_path, tmp_path / "data", text)
+    assert data.image_features([0, 1, 2])[0].tolist() == [[1, 2], [0, 0], [0, 0]]
+    rejected = {"image_features of another width": 1, "image_features of an unknown item": 1}
+    assert summary.rejected == {"items": rejected}
+    assert data.rejected.select(schemas.FILE, schemas.ROW, schemas.RECORD).rows() == [
+        ("items.parquet", 2, '{"item_id":"c","width":1}'),
+        ("v.parquet", 5, '{"item_id":null}'),
+    ]
+
+
+def test_changed_vectors_are_changed_inputs(tmp_path):
+    for name in ("items", "v"):
+        pl.DataFrame({"id": ["a"], "w": [[1.0]]}).write_parquet(tmp_path / f"{name}.parquet")
+    text = '[items]\nfiles = "items.parquet"\ncolumns.item_id = "id"\n'
+    text += 'image_features = { files = "v.parquet", key = "id", vector = "w" }'
+    reader = MappedReader(tmp_path, Mapping.model_validate(tomllib.loads(text)))
+    assert [file.name for file in reader.files()] == ["items.parquet", "v.parquet"]
+
+
+def test_a_table_of_vectors_that_holds_none(tmp_path):
+    pl.DataFrame({"id": ["a"], "w": ["words"]}).write_parquet(tmp_path / "a.parquet")
+    text = '[items]\nfiles = "a.parquet"\ncolumns.item_id = "id"\n'
+    text += 'image_features = { files = "a.parquet", key = "id", vector = "w" }'
+    with pytest.raises(DataError, match=r"a\.parquet: 'w' holds String, not lists of numbers"):
+        run(tmp_path, tmp_path / "data", text)
 
 
 def test_pictures_cannot_be_ordered_by_words(tmp_path):
@@ -235,12 +311,20 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, place):
 def test_howtocook(shared_data, tmp_path):
     text = (CONFIGS / "howtocook-zh.toml").read_text(encoding="utf-8")
     summary, data = run(shared_data / "howtocook-zh", tmp_path, text)
-    assert summary == IngestSummary(kept={"items": 368}, rejected={}, with_picture=175, with_text=368, pictures=342)
+    assert summary == IngestSummary(
+        kept={"items": 368}, rejected={}, with_picture=175, with_text=368, pictures=342, with_features=175
+    )
     counts = data.items[schemas.CATEGORY].value_counts().rows()
     assert dict(counts)["meat_dish"] == 110
     images = pl.read_parquet(shared_data / "howtocook-zh/images.parquet", columns=["note_id", "image_no", "image"])
     covers = {str(key): image for key, number, image in images.iter_rows() if number == 0}
     assert dict(zip(data.ids.ids, data.covers(range(368)), strict=True)) == {i: covers.get(i) for i in data.ids.ids}
+    table = pl.read_parquet(shared_data / "howtocook-zh/image_features.parquet").filter(pl.col("image_no") == 0)
+    rows = data.ids.rows(table["note_id"].cast(pl.String))
+    vectors, present = data.image_features(rows)
+    assert present.all()
+    np.testing.assert_array_equal(vectors, table["image_features"].to_numpy().astype(np.float32))
+    assert data.image_features(range(368))[1].sum() == 175
 
 
 def test_ml1m(shared_data, tmp_path):
@@ -252,6 +336,7 @@ def test_ml1m(shared_data, tmp_path):
         with_picture=3256,
         with_text=3883,
         pictures=3256,
+        with_features=3256,
     )
     assert len(data.items) - data.items[schemas.TEXT].null_count() == 3856
     assert data.events[schemas.ITEM_ID].n_unique() == 3706
@@ -262,16 +347,35 @@ def test_ml1m(shared_data, tmp_path):
     assert first.select(schemas.ITEM_ID, schemas.ORDER).rows() == [("3186", 0), ("1721", 1)]
 
 
-def test_flickr8k_captions_are_text_or_query_but_not_both(shared_data, tmp_path):
-    text = (CONFIGS / "flickr8k-bilingual.toml").read_text(encoding="utf-8")
-    text = text.replace('["train-*.parquet", "val.parquet"]', '"val.parquet"')
-    summary, data = run(shared_data / "flickr8k-bilingual", tmp_path, text)
-    assert summary.kept == {"items": 1000, "queries": 8000}
-    assert (summary.rejected, summary.pictures) == ({}, 1000)
-    assert data.queries.group_by(schemas.LANGUAGE).len().sort(schemas.LANGUAGE).rows() == [("en", 4000), ("zh", 4000)]
-    item = data.items[schemas.ITEM_ID][0]
-    assert data.items[schemas.TEXT][0].split("\n")[1] == "在玩滑板的两个女孩。"
-    queries = data.queries.filter(pl.col(schemas.ITEM_ID) == item)[schemas.QUERY].to_list()
-    assert len(queries) == 8
-    assert "小孩趴在滑板车上。" in queries
-    assert "在玩滑板的两个女孩。" not in queries
+def test_flickr8k(shared_data, tmp_path):
+    """Of ten captions of a photo, all are queries and the first of each language is the text of the item too."""
+    folder = shared_data / "flickr8k-bilingual"
+    summary, data = run(folder, tmp_path, (CONFIGS / "flickr8k-bilingual.toml").read_text(encoding="utf-8"))
+    assert summary == IngestSummary(
+        kept={"items": 7000, "queries": 70_000},
+        rejected={},
+        with_picture=7000,
+        with_text=7000,
+        pictures=7000,
+        with_features=7000,
+    )
+    vectors, present = data.image_features(range(7000))
+    assert vectors.shape == (7000, data.feature_width) == (7000, 1024)
+    assert present.all()
+    table = pl.read_parquet(folder / "image_features.parquet")
+    np.testing.assert_array_equal(
+        vectors[data.ids.rows(table["image_id"])], table["image_features"].to_numpy().astype(np.float32)
+    )
+    rows = held_out_rows(data, HeldOutConfig(attribute="split", values=("val",)))
+    theirs = pl.read_parquet(folder / "val.parquet", columns=["image_id", "caption_en", "caption_zh"])
+    assert data.ids.externals(rows) == theirs["image_id"].to_list()
+    assert len(rows) == 1000
+    captions = Captions.of(data, rows)
+    assert len(captions) == 10_000
+    for row, text, english, chinese in zip(
+        rows, data.items[schemas.TEXT].gather(rows), theirs["caption_en"], theirs["caption_zh"], strict=True
+    ):
+        numbers = captions.captions_of(row)
+        assert text == f"{english[0].strip()}\n{chinese[0].strip()}"
+        assert [captions.texts[number] for number in numbers] == [*english, *chinese]
+        assert [captions.languages[number] for number in numbers] == ["en"] * 5 + ["zh"] * 5

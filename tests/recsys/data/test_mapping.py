@@ -57,7 +57,11 @@ def test_the_example_of_the_docstring_is_a_mapping():
         ),
         (
             MINIMAL + 'columns.images = "i"\n[items.images]\nfiles = "p"\nkey = "k"\nimage = "i"',
-            "not from both",
+            "images come from .*, not from both",
+        ),
+        (
+            MINIMAL + 'columns.image_features = "i"\n[items.image_features]\nfiles = "p"\nkey = "k"\nvector = "i"',
+            "image_features come from .*, not from both",
         ),
     ],
 )

@@ -14,6 +14,7 @@ from recsys.exceptions import ConfigError, DataError
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 ID, TITLE, TEXT, IMAGES = schemas.ITEM_ID, schemas.TITLE, schemas.TEXT, schemas.IMAGES
+VECTOR = schemas.IMAGE_FEATURES
 
 
 def jpeg(colour="red"):
@@ -69,6 +70,61 @@ def test_each_fault_of_an_item_and_the_rows_around_it():
     record = rejected.filter(pl.col(schemas.ROW) == 3)[schemas.RECORD].item()
     assert json.loads(record) == {ID: "a", TITLE: "again"}
     assert set(rejected[schemas.FILE]) == {"f.csv"}
+
+
+def test_a_vector_that_cannot_be_used_goes_and_its_item_stays():
+    nan, inf = float("nan"), float("inf")
+    rows = [
+        {ID: "", TITLE: "rejected: its width is not that of the set", VECTOR: [1.0]},
+        {ID: "a", TITLE: "t", VECTOR: [nan, 1.0, 2.0, 3.0]},
+        {ID: "b", TITLE: "the first vector", VECTOR: [1.0, 2.0]},
+        {ID: "b", TITLE: "a double", VECTOR: [nan, 2.0]},
+        {ID: "c", TITLE: "t", VECTOR: [1.0, 2.0, 3.0]},
+        {ID: "d", TITLE: "t", VECTOR: [inf, 2.0]},
+        {ID: "e", TITLE: "t", VECTOR: [None, None]},
+        {ID: "f", TITLE: "t", VECTOR: [1.0, None]},
+        {ID: "g", TITLE: "more than half precision holds", VECTOR: [1e5, 1.0]},
+        {ID: "h", TITLE: "none", VECTOR: None},
+        {ID: "i", TITLE: "none", VECTOR: []},
+        {ID: "j", TITLE: None, VECTOR: [3.0, 4.0]},
+        {ID: "k", TITLE: "t", VECTOR: [0.0, 65504.0]},
+    ]
+    judge = validator()
+    kept, rejected = judge.validate(batch("items", rows))
+    assert kept.schema[VECTOR] == pl.List(pl.Float16)
+    assert kept[ID].to_list() == list("abcdefghik")
+    assert dict(kept.select(ID, VECTOR).drop_nulls().rows()) == {"b": [1, 2], "k": [0, 65504]}
+    not_finite = "image_features not finite in half precision"
+    assert sorted(reasons(rejected)) == [
+        (0, "empty item_id"),
+        (1, not_finite),
+        (3, "duplicate item_id"),
+        (4, "image_features of another width"),
+        (5, not_finite),
+        (6, not_finite),
+        (7, not_finite),
+        (8, not_finite),
+        (11, "neither picture nor text"),
+    ]
+    records = {row: json.loads(record) for row, record in rejected.select(schemas.ROW, schemas.RECORD).rows()}
+    assert records[4] == {ID: "c", "width": 3}
+    assert VECTOR not in records[3]
+    kept, rejected = judge.validate(batch("items", [{ID: "l", TITLE: "a later batch", VECTOR: [1.0]}]))
+    assert kept[VECTOR].to_list() == [None]
+    assert reasons(rejected) == [(0, "image_features of another width")]
+
+
+@pytest.mark.parametrize("kind", [pl.List(pl.Float32), pl.List(pl.Float64), pl.Array(pl.Float16, 2), pl.List(pl.Int8)])
+def test_vectors_may_be_lists_of_any_number(kind):
+    rows = [{ID: "a", TITLE: "t", VECTOR: [1, -2]}, {ID: "b", TITLE: "t", VECTOR: None}]
+    kept, rejected = validator().validate(batch("items", rows, schema={VECTOR: kind}))
+    assert kept[VECTOR].to_list() == [[1, -2], None]
+    assert rejected.is_empty()
+
+
+def test_a_number_is_no_vector():
+    with pytest.raises(DataError, match=r"'image_features' holds Float64, not List\(Float16\)"):
+        validator().validate(batch("items", [{ID: "a", TITLE: "t", VECTOR: 1.0}]))
 
 
 def test_doubles_are_found_across_batches():
