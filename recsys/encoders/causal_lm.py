@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
@@ -25,6 +24,8 @@ from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 
 from recsys.config import BaseConfig
+from recsys.encoders.checkpoints import load_model, model_type
+from recsys.encoders.next_token import next_token
 from recsys.encoders.tokenizer import CLS, PAD, PAD_ID, load_tokenizer, train_tokenizer
 from recsys.exceptions import ConfigError
 
@@ -127,22 +128,22 @@ class LanguageModel(nn.Module):
 
         Raises:
             ConfigError: it is of a kind we do not know.
+            ArtifactError: weights or tokenizer are missing.
         """
-        kind = json.loads((path / "config.json").read_text()).get("model_type")
+        kind = model_type(path)
         if kind not in ARCHITECTURES:
             raise ConfigError(f"{path} holds a {kind!r} model.", f"Language models can be {', '.join(ARCHITECTURES)}.")
-        model = ARCHITECTURES[kind][1].from_pretrained(path, local_files_only=True, dtype=torch.float32)
-        return cls.around(kind, model, load_tokenizer(path), max_tokens, frozen)
+        return cls.around(load_model(ARCHITECTURES[kind][1], path), load_tokenizer(path), max_tokens, frozen)
 
     @classmethod
-    def around(
-        cls, kind: str, model: nn.Module, tokenizer: Tokenizer, max_tokens: int, frozen: bool = False
-    ) -> LanguageModel:
-        """A model of ``transformers`` whose config names the ids of its end and padding."""
+    def around(cls, model: nn.Module, tokenizer: Tokenizer, max_tokens: int, frozen: bool = False) -> LanguageModel:
+        """A model of ``transformers``, whose config names the ids of its end and padding."""
         config: Any = model.config
         eos = config.eos_token_id[0] if isinstance(config.eos_token_id, list) else config.eos_token_id
-        pad = config.pad_token_id if config.pad_token_id is not None and config.pad_token_id >= 0 else None
-        return cls(kind, model, tokenizer, max_tokens, pad, eos, frozen)
+        pad = config.pad_token_id
+        if (pad is None or pad < 0) and tokenizer.padding is not None:
+            pad = tokenizer.padding["pad_id"]
+        return cls(config.model_type, model, tokenizer, max_tokens, pad, eos, frozen)
 
     def describe(self) -> dict[str, Any]:
         """Everything but weights and tokenizer, as JSON."""
@@ -302,8 +303,7 @@ class LanguageModel(nn.Module):
             logits = self.logits(out.last_hidden_state[:, -1]).float()
             if self.pad_id != self.eos_id:
                 logits[:, self.pad_id] = -torch.inf
-            token = logits.argmax(dim=1) if top_p is None else sample_nucleus(logits, top_p, random)
-            token = torch.where(ended, self.eos_id, token)
+            token = torch.where(ended, self.eos_id, next_token(logits, top_p, random))
             ended = ended | (token == self.eos_id)
             written.append(token)
             if bool(ended.all()):
@@ -312,6 +312,45 @@ class LanguageModel(nn.Module):
             mask = F.pad(mask, (0, 1), value=True)
         answers = torch.stack(written, dim=1).tolist()
         return [self.decode(ids[: ids.index(self.eos_id)] if self.eos_id in ids else ids) for ids in answers]
+
+    @torch.inference_mode()
+    def score(self, embeddings: Tensor, mask: Tensor, answers: Sequence[str]) -> Tensor:
+        """Log likelihood ``[n, answers]`` of each answer with its end token, after each prefix.
+
+        The prefixes are read once, however many answers there are.
+
+        Args:
+            embeddings: ``[n, length, width]``.
+            mask: where something stands, bool ``[n, length]``; every row holds something.
+            answers: texts.
+        """
+        rows = len(mask)
+        if rows == 0 or not answers:
+            return embeddings.new_zeros(rows, len(answers))
+        embeddings, mask = left_padded(embeddings, mask)
+        positions = positions_of(mask)
+        prefix = self.model.base_model(
+            inputs_embeds=embeddings, attention_mask=mask.long(), position_ids=positions, use_cache=True
+        )
+        written = [[*self.ids(answer), self.eos_id] for answer in answers]
+        longest = max(map(len, written))
+        labels = torch.tensor([ids + [IGNORED] * (longest - len(ids)) for ids in written], device=mask.device)
+        cache, n = prefix.past_key_values, len(written)
+        cache.batch_repeat_interleave(n)
+        labels = labels.repeat(rows, 1)
+        steps = torch.arange(1, longest, device=mask.device)
+        out = prefix.last_hidden_state[:, -1:].repeat_interleave(n, dim=0)
+        if longest > 1:
+            there = labels[:, :-1] != IGNORED
+            rest = self.model.base_model(
+                inputs_embeds=self.embed(labels[:, :-1].clamp(min=0)),
+                attention_mask=torch.cat([mask.repeat_interleave(n, dim=0), there], dim=1).long(),
+                position_ids=positions[:, -1:].repeat_interleave(n, dim=0) + steps,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            out = torch.cat([out, rest.last_hidden_state], dim=1)
+        return -self.token_nll(out, labels).sum(dim=1).reshape(rows, n)
 
 
 def positions_of(mask: Tensor) -> Tensor:
@@ -323,15 +362,6 @@ def left_padded(embeddings: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The same rows with their padding moved to the left, and no more of it than the longest row needs."""
     order = mask.long().argsort(dim=1, stable=True)[:, -int(mask.sum(dim=1).max()) :]
     return embeddings.gather(1, order[..., None].expand(-1, -1, embeddings.shape[2])), mask.gather(1, order)
-
-
-def sample_nucleus(logits: Tensor, top_p: float, random: torch.Generator | None = None) -> Tensor:
-    """One token a row ``[n]``, drawn from the smallest set of tokens whose probability reaches ``top_p``."""
-    probabilities, tokens = logits.softmax(dim=1).cpu().sort(dim=1, descending=True)
-    before = probabilities.cumsum(dim=1) - probabilities
-    kept = probabilities.masked_fill(before >= top_p, 0.0)
-    drawn = torch.multinomial(kept, 1, generator=random)
-    return tokens.gather(1, drawn)[:, 0].to(logits.device)
 
 
 def readable_wordpiece() -> decoders.Decoder:
