@@ -1,0 +1,130 @@
+"""NoteTower: what both generations of NoteLLM share: notes are compressed to one word, and described in words."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recsys.encoders.causal_lm import LanguageModel
+from recsys.towers.base import ItemBatch, TrainingBatch
+from recsys.towers.note_prompt import ANSWER_TOKENS, NotePrompter, Part, Prompts, Question
+from recsys.towers.note_tasks import draw_tasks, with_hashtag
+from recsys.towers.tower import ROWS_AT_ONCE, Tower, unit
+
+GENERATIVE_WEIGHT = 0.01
+INITIAL_PAIR_SCALE = 3.0
+
+
+class NoteTower(Tower, ABC):
+    """A causal language model reads a prompt, and the state of the prompt's last token becomes the vector.
+
+    That is the state from which the model would write ``[EMB]``, the one word the note is compressed to (2403.01744).
+
+    NoteLLM's loss is (L_cl + a L_gen) / (1 + a). L_cl between items that people engage with together comes from the
+    trainer, with the learned temperature exp(tau) that starts at tau = 3; :meth:`objective` adds a L_gen. The common
+    factor 1 / (1 + a) changes nothing under AdamW and is left out.
+
+    Args:
+        text: the language model.
+        width: of the vector.
+        widths: see :class:`recsys.towers.tower.Tower`.
+    """
+
+    text: LanguageModel
+
+    def __init__(self, text: LanguageModel, width: int, widths: Sequence[int] = ()) -> None:
+        super().__init__(width, widths)
+        self.text = text
+        self.prompter = NotePrompter(text)
+        self.projection = nn.Linear(text.width, width)
+        self.generative_weight = GENERATIVE_WEIGHT
+        nn.init.constant_(self.pair_scale, INITIAL_PAIR_SCALE)
+
+    @abstractmethod
+    def pictures(self, images: Tensor) -> Tensor:
+        """What stands in the spots of prompts, ``[n, spots, llm width]``, of images as in :class:`TowerInputs`."""
+
+    def adopt(self, config: Any) -> None:
+        self.generative_weight = config.generative_weight
+        self.text.frozen = config.llm.frozen
+        self.text.model.requires_grad_(not config.llm.frozen)
+
+    def read_text(self, tokens: Tensor) -> Tensor:
+        shown = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+        prompts = self.prompter.compose(tokens, shown, ~shown)
+        states = self.states(prompts, torch.zeros(0, 0, self.text.width, device=tokens.device))
+        return unit(self.projection(at(states, prompts.end(Part.COMPRESS))))
+
+    def objective(self, batch: TrainingBatch, out: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The a L_gen: cross-entropy a token of categories, and of hashtags that were taken out of their notes."""
+        pictures, has_image = out["pictures"], batch.inputs.has_image
+        looked_at = (has_image & (pictures.shape[1] > 0)).tolist()
+        tasks = [task for task in draw_tasks(batch.notes, batch.random) if task.text or looked_at[task.row]]
+        if self.generative_weight == 0 or not tasks:
+            return {}
+        rows = torch.tensor([task.row for task in tasks], device=self.device)
+        tokens = torch.from_numpy(self.text.tokens([task.text for task in tasks])).to(self.device)
+        has_text = torch.tensor([task.text != "" for task in tasks], device=self.device)
+        ending = [self.prompter.ask([t.kind for t in tasks]), self.prompter.answer([t.answer for t in tasks])]
+        prompts = self.prompter.compose(tokens, has_text, has_image[rows], pictures.shape[1], ending)
+        labels = prompts.next_tokens(Part.ANSWER)
+        losses = self.text.token_nll(self.states(prompts, pictures[rows[has_image[rows]]]), labels)
+        return {"generation": self.generative_weight * losses.sum() / (labels >= 0).sum()}
+
+    def states(self, prompts: Prompts, pictures: Tensor) -> Tensor:
+        """Hidden states ``[n, length, llm width]``.
+
+        Args:
+            prompts: of n notes.
+            pictures: what stands in their spots, ``[notes with spots, spots, llm width]``.
+        """
+        if len(prompts.tokens) == 0:
+            return torch.zeros(0, 1, self.text.width, device=self.device)
+        return self.text.hidden(self.embedded(prompts, pictures))
+
+    def embedded(self, prompts: Prompts, pictures: Tensor) -> Tensor:
+        """Prompts as the language model reads them, see :meth:`states`."""
+        words = self.text.embed(prompts.tokens)
+        return words.masked_scatter((prompts.parts == Part.SPOTS)[..., None], pictures.to(words.dtype))
+
+    def generate_category(self, batch: ItemBatch) -> list[str]:
+        """A category for each item, in the words of those it learned from."""
+        return self._answers(batch, "category")
+
+    def generate_tags(self, batch: ItemBatch, most: int = 3) -> list[list[str]]:
+        """Up to ``most`` further hashtags for each item, each written in view of those before it."""
+        texts = [text or "" for text in batch.texts]
+        tags: list[list[str]] = [[] for _ in texts]
+        asked = list(range(len(texts)))
+        for _ in range(most):
+            items = ItemBatch([texts[row] or None for row in asked], [batch.images[row] for row in asked])
+            answers, rows, asked = self._answers(items, "hashtag"), asked, []
+            for row, tag in zip(rows, answers, strict=True):
+                extended = with_hashtag(texts[row], tag)
+                if extended != texts[row]:  # a tag that is there already would be written again and again
+                    texts[row] = extended
+                    tags[row].append(tag)
+                    asked.append(row)
+        return tags
+
+    @torch.inference_mode()
+    def _answers(self, batch: ItemBatch, kind: Question) -> list[str]:
+        self.eval()
+        answers: list[str] = []
+        for start in range(0, len(batch), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            inputs = self.inputs(ItemBatch(batch.texts[part], batch.images[part]))
+            pictures = self.pictures(inputs.images[inputs.has_image])
+            ending = [self.prompter.ask([kind] * len(inputs))]
+            prompts = self.prompter.compose(inputs.tokens, inputs.has_text, inputs.has_image, pictures.shape[1], ending)
+            answers += self.text.generate(self.embedded(prompts, pictures), prompts.mask, ANSWER_TOKENS)
+        return answers
+
+
+def at(states: Tensor, positions: Tensor) -> Tensor:
+    """The state at one position of each row: ``[n, length, width]`` and ``[n]`` -> ``[n, width]``."""
+    return states[torch.arange(len(states), device=states.device), positions]
