@@ -59,7 +59,7 @@ def text_to_image(texts: FloatArray, images: FloatArray, right: Judgements) -> C
 
 
 def image_to_text(texts: FloatArray, images: FloatArray, right: Judgements) -> CrossModal:
-    """Every image searches its captions; arguments as in :func:`text_to_image`. Images without captions are left out."""
+    """Every image searches its captions; arguments as in :func:`text_to_image`. Images without any are left out."""
     captions = transposed(right, len(images))
     return CrossModal(
         best_ranks(images, texts, captions), BestRanks.by_chance(captions, len(texts)), np.arange(len(images))

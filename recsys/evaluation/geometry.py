@@ -21,15 +21,18 @@ def alignment(a: FloatArray, b: FloatArray) -> Values:
     return np.asarray(np.square(a.astype(np.float64) - b).sum(axis=1))
 
 
-def uniformity(vectors: FloatArray) -> float:
-    """Logarithm of the mean of exp(-2 |x - y|^2) over distinct pairs: 0 where all are equal, lower the more they spread.
+def potentials(vectors: FloatArray) -> Values:
+    """Mean of exp(-2 |x - y|^2) over all other y, per vector x, ``[n]``.
+
+    The logarithm of their mean is the uniformity: 0 where all vectors are equal, lower the more they spread out.
 
     Args:
         vectors: unit vectors ``[n, d]``, at least two.
     """
     n = len(vectors)
-    total = 0.0
+    total = np.empty(n)
     for start in range(0, n, ROWS_PER_BLOCK):
-        squared = 2 - 2 * (vectors[start : start + ROWS_PER_BLOCK] @ vectors.T).astype(np.float64)
-        total += float(np.exp(-TEMPERATURE * np.maximum(squared, 0)).sum())
-    return float(np.log((total - n) / (n * (n - 1))))
+        rows = slice(start, start + ROWS_PER_BLOCK)
+        squared = 2 - 2 * (vectors[rows] @ vectors.T).astype(np.float64)
+        total[rows] = np.exp(-TEMPERATURE * np.maximum(squared, 0)).sum(axis=1)
+    return np.asarray((total - 1) / (n - 1))

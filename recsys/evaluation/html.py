@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from recsys.evaluation import plots
@@ -14,13 +14,11 @@ from recsys.evaluation.report import (
     RankingTable,
     RetrievalTable,
     headlines,
-    metric_label,
     share_of_oracle,
 )
-from recsys.evaluation.sheet import SheetSection, thumbnail_uri
+from recsys.evaluation.sheet import SheetSection, jpeg_uri, thumbnail_uri
 from recsys.evaluation.slices import EVERYTHING
-
-TEMPLATE = "report.html"
+from recsys.evaluation.tower_report import FigureTable, TowerReport, figure_label, tower_headlines
 
 
 def render_html(report: EvaluationReport, sheet: Sequence[SheetSection] = ()) -> str:
@@ -30,17 +28,7 @@ def render_html(report: EvaluationReport, sheet: Sequence[SheetSection] = ()) ->
         report: the figures.
         sheet: examples to look at, in the order they are shown.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["thumbnail"] = thumbnail_uri
-    environment.filters["metric"] = metric_label
-    page = environment.get_template(TEMPLATE)
-    return page.render(
+    return _template("report.html").render(
         report=report,
         sheet=sheet,
         headlines=headlines(report),
@@ -52,6 +40,49 @@ def render_html(report: EvaluationReport, sheet: Sequence[SheetSection] = ()) ->
             for curve in report.curves
         ],
     )
+
+
+def render_tower_html(
+    report: TowerReport, sheet: Sequence[SheetSection] = (), catalogue_map: bytes | None = None
+) -> str:
+    """The page ``tower_report.html``.
+
+    Args:
+        report: the figures.
+        sheet: examples to look at, in the order they are shown.
+        catalogue_map: a JPEG, see :func:`recsys.evaluation.catalogue_map.draw_map`.
+    """
+    return _template("tower_report.html").render(
+        report=report,
+        sheet=sheet,
+        headlines=tower_headlines(report),
+        tables=[_table_view(table) for table in report.tables],
+        catalogue_map=jpeg_uri(catalogue_map) if catalogue_map else None,
+    )
+
+
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["thumbnail"] = thumbnail_uri
+    environment.filters["metric"] = figure_label
+    return environment.get_template(name)
+
+
+def _table_view(table: FigureTable) -> dict[str, object]:
+    shown = [name for name in table.metrics if name.partition("@")[0] == table.main.partition("@")[0]][:3]
+    return {
+        "table": table,
+        "parts": any(row.part for row in table.rows),
+        "chance": any(table.main in row.chance for row in table.rows),
+        "best": table.best,
+        "plot": Markup(plots.figure_bars(table.rows, shown, f"{table.title}: bars of {', '.join(shown)}")),
+    }
 
 
 def _retrieval_view(table: RetrievalTable) -> dict[str, object]:

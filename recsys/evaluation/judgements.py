@@ -68,6 +68,11 @@ class Judgements:
         """The same with every positive grade set to 1."""
         return Judgements(self.offsets, self.items, (self.grades > 0).astype(np.float32))
 
+    def between(self, start: int, stop: int) -> Judgements:
+        """The requests ``start:stop``."""
+        first, last = self.offsets[start], self.offsets[stop]
+        return Judgements(self.offsets[start : stop + 1] - first, self.items[first:last], self.grades[first:last])
+
     def within(self, items: npt.NDArray[np.bool_]) -> Judgements:
         """The judgements of a part of the catalogue only.
 

@@ -15,8 +15,9 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from recsys.evaluation.intervals import Estimate
-from recsys.evaluation.report import Curve, metric_label
+from recsys.evaluation.report import Curve
 from recsys.evaluation.retrieval import SourceResult
+from recsys.evaluation.tower_report import FigureRow, figure_label
 
 # Stand-ins that the page's CSS variables replace in the finished SVG.
 INK, MUTED, GRID, ACCENT, SECOND, THIRD, QUIET = (f"#01020{n}" for n in range(3, 10))
@@ -53,15 +54,37 @@ WIDTH_INCHES = 7.6
 
 def retrieval_bars(results: Sequence[SourceResult], metrics: Sequence[str], alt: str) -> str:
     """Horizontal bars per source, one per metric (at most three), with 95% intervals."""
+    return _metric_bars([row.source for row in results], [row.metrics for row in results], metrics, alt)
+
+
+def figure_bars(rows: Sequence[FigureRow], metrics: Sequence[str], alt: str) -> str:
+    """The same for the rows of a tower's table; a dark stroke across a bar marks what chance would score."""
+    names = [f"{row.name}, {row.part}" if row.part else row.name for row in rows]
+    return _metric_bars(names, [row.figures for row in rows], metrics, alt, [row.chance for row in rows])
+
+
+def _metric_bars(
+    names: Sequence[str],
+    figures: Sequence[Mapping[str, Estimate]],
+    metrics: Sequence[str],
+    alt: str,
+    chances: Sequence[Mapping[str, float]] = (),
+) -> str:
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCHES, 0.55 + 0.46 * len(results)), layout="constrained")
+        figure = Figure(figsize=(WIDTH_INCHES, 0.55 + 0.46 * len(names)), layout="constrained")
         axes = figure.add_subplot()
         height = 0.78 / len(metrics)
         for rank, (metric, colour) in enumerate(zip(metrics, (ACCENT, SECOND, THIRD), strict=False)):
-            drawn = [(place, row.metrics[metric]) for place, row in enumerate(results) if metric in row.metrics]
-            places = [place + (rank - (len(metrics) - 1) / 2) * height for place, _ in drawn]
-            _bars(axes, places, [estimate for _, estimate in drawn], 0.86 * height, colour, metric_label(metric))
-        _name_rows(axes, [row.source for row in results])
+            shift = (rank - (len(metrics) - 1) / 2) * height
+            drawn = [(place, row[metric]) for place, row in enumerate(figures) if metric in row]
+            places = [place + shift for place, _ in drawn]
+            _bars(axes, places, [estimate for _, estimate in drawn], 0.86 * height, colour, figure_label(metric))
+            marked = [(place + shift, row[metric]) for place, row in enumerate(chances) if metric in row]
+            if marked:
+                middles = [place for place, _ in marked]
+                low, high = ([middle + side * 0.43 * height for middle in middles] for side in (-1, 1))
+                axes.vlines([chance for _, chance in marked], low, high, color=INK, linewidth=1.4)
+        _name_rows(axes, names)
         if len(metrics) > 1:
             axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(metrics), fontsize=9)
         return _svg(figure, alt)

@@ -22,6 +22,8 @@ TIE = 1e-6
 """Scores closer than this are equal: the rounding of a float32 inner product of unit vectors."""
 SCORES_PER_BLOCK = 2**24
 
+RANKS = ("better", "tied_wrong", "tied_right")
+
 Counts = npt.NDArray[np.int64]
 
 
@@ -42,7 +44,7 @@ class BestRanks:
     @classmethod
     def by_chance(cls, right: Judgements, n_items: int) -> BestRanks:
         """What scores that say nothing give: everything is tied."""
-        count = _right_per_request(right)
+        count = np.diff(right.offsets)
         return cls(np.zeros(len(right), np.int64), n_items - count, count)
 
     def hits(self, k: int) -> Values:
@@ -100,22 +102,26 @@ def best_ranks(queries: FloatArray, gallery: FloatArray, right: Judgements) -> B
     Raises:
         DataError: a query is not finite, or requests and queries differ in number.
     """
-    counts = np.zeros((3, len(queries)), np.int64)
-    for rows, scores in _score_blocks(queries, gallery, right):
-        request, item = _answers(right, rows)
-        if not len(request):
-            continue
-        own = np.full(len(scores), np.inf, np.float32)  # nothing is better than nothing
+    parts = [ranks_of_scores(scores, part) for _, scores, part in _score_blocks(queries, gallery, right)]
+    return BestRanks(
+        *(np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)]) for name in RANKS)
+    )
+
+
+def ranks_of_scores(scores: npt.NDArray[np.floating], right: Judgements) -> BestRanks:
+    """The same from scores ``[n, m]``, which are overwritten."""
+    better, tied_wrong, tied_right = np.zeros((3, len(scores)), np.int64)
+    request, item = right.requests, right.items
+    if len(request):
+        own = np.full(len(scores), np.inf, scores.dtype)  # nothing is better than nothing
         given = np.unique(request)
-        own[given] = np.maximum.reduceat(scores[request, item], np.searchsorted(request, given))
-        right_scores = scores[request, item]
-        same = np.bincount(request, weights=right_scores >= own[request] - TIE, minlength=len(scores)).astype(np.int64)
+        answers = scores[request, item]
+        own[given] = np.maximum.reduceat(answers, np.searchsorted(request, given))
+        tied_right = np.bincount(request[answers >= own[request] - TIE], minlength=len(scores))
         scores[request, item] = np.nan  # neither better nor tied
         better = (scores > own[:, None] + TIE).sum(axis=1)
-        counts[0, rows] = better
-        counts[1, rows] = (scores >= own[:, None] - TIE).sum(axis=1) - better
-        counts[2, rows] = same
-    return BestRanks(*counts)
+        tied_wrong = (scores >= own[:, None] - TIE).sum(axis=1) - better
+    return BestRanks(better, tied_wrong, tied_right)
 
 
 def pair_ranks(
@@ -130,26 +136,27 @@ def pair_ranks(
         hidden: item rows that do not compete, such as the item that was asked for; none of them is right.
     """
     better, tied = np.zeros((2, len(right.items)), np.int64)
-    for rows, scores in _score_blocks(queries, gallery, right):
+    done = 0
+    for rows, scores, part in _score_blocks(queries, gallery, right):
         if hidden is not None:
-            scores[_answers(hidden, rows)] = np.nan
-        request, item = _answers(right, rows)
-        start = right.offsets[rows.start]
+            of_block = hidden.between(rows.start, rows.stop)
+            scores[of_block.requests, of_block.items] = np.nan
         step = max(1, SCORES_PER_BLOCK // scores.shape[1])
-        for first in range(0, len(request), step):
-            part = slice(first, first + step)
-            others = scores[request[part]]
-            own = scores[request[part], item[part]][:, None]
-            above = (others > own + TIE).sum(axis=1)
-            place = slice(start + first, start + first + len(above))
-            better[place] = above
-            tied[place] = (others >= own - TIE).sum(axis=1) - above
+        for start in range(0, len(part.items), step):
+            request, item = part.requests[start : start + step], part.items[start : start + step]
+            own = scores[request, item][:, None]
+            others = scores[request]
+            place = slice(done, done + len(request))
+            better[place] = (others > own + TIE).sum(axis=1)
+            tied[place] = (others >= own - TIE).sum(axis=1) - better[place]
+            done += len(request)
     return PairRanks(right.requests, better, tied, len(right))
 
 
 def _score_blocks(
     queries: FloatArray, gallery: FloatArray, right: Judgements
-) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+) -> Iterator[tuple[slice, npt.NDArray[np.float32], Judgements]]:
+    """Rows, their scores and their judgements, a block of requests at a time."""
     if len(right) != len(queries):
         raise DataError(f"{len(queries)} queries for {len(right)} judged requests.", "Give one vector per request.")
     if not np.isfinite(queries).all():
@@ -161,14 +168,4 @@ def _score_blocks(
         rows = slice(start, min(start + step, len(queries)))
         scores = (queries[rows] @ gallery.T).astype(np.float32, copy=False)
         scores[:, blank] = -np.inf
-        yield rows, scores
-
-
-def _answers(judged: Judgements, rows: slice) -> tuple[Counts, npt.NDArray[np.int32]]:
-    """(request inside the block, item) of the block's judged pairs."""
-    offsets = judged.offsets[rows.start : rows.stop + 1]
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)), judged.items[offsets[0] : offsets[-1]]
-
-
-def _right_per_request(right: Judgements) -> Counts:
-    return np.diff(right.offsets)
+        yield rows, scores, right.between(rows.start, rows.stop)

@@ -28,6 +28,15 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Words:
+    """A result that is a text: a caption found or written for a picture. ``hit`` as in :class:`Card`."""
+
+    text: str
+    subtitle: str = ""
+    hit: bool = False
+
+
+@dataclass(frozen=True)
 class Row:
     """One request and its results, best first.
 
@@ -38,7 +47,7 @@ class Row:
     """
 
     query: str | Card | tuple[Card, ...]
-    results: tuple[Card, ...]
+    results: tuple[Card | Words, ...]
     caption: str = ""
 
 
@@ -63,4 +72,9 @@ def thumbnail_uri(image: Image | None) -> str | None:
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return jpeg_uri(buffer.getvalue())
+
+
+def jpeg_uri(image: Image) -> str:
+    """A JPEG as a data URI."""
+    return "data:image/jpeg;base64," + base64.b64encode(image).decode()

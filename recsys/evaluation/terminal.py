@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from recsys.evaluation.intervals import Estimate
 from recsys.evaluation.report import (
     EvaluationReport,
+    Headline,
     RankingTable,
     RetrievalTable,
     headlines,
@@ -17,16 +19,28 @@ from recsys.evaluation.report import (
     share_of_oracle,
 )
 from recsys.evaluation.slices import EVERYTHING
+from recsys.evaluation.tower_report import FigureTable, TowerReport, figure_label, tower_headlines
 
 NO_FIGURE = "–"
 
 
 def print_report(report: EvaluationReport, console: Console) -> None:
     """Print headlines, tables and notes."""
+    _print(report, headlines(report), report_tables(report), console)
+
+
+def print_tower_report(report: TowerReport, console: Console) -> None:
+    """Print headlines, tables and notes of a tower."""
+    _print(report, tower_headlines(report), map(_figures, report.tables), console)
+
+
+def _print(
+    report: EvaluationReport | TowerReport, leading: Iterable[Headline], tables: Iterable[Table], console: Console
+) -> None:
     console.print(f"\n[bold]{report.title}[/bold]  {report.dataset.name}, {report.protocol}")
-    for headline in headlines(report):
+    for headline in leading:
         console.print(f"  [bold green]{headline.value}[/bold green]  {headline.label} [dim]({headline.detail})[/dim]")
-    for table in report_tables(report):
+    for table in tables:
         console.print(table)
     for note in report.notes:
         console.print(f"[dim]* {note}[/dim]")
@@ -74,6 +88,25 @@ def _ranking(table: RankingTable) -> Table:
         lifted = NO_FIGURE if gain is None else f"{gain.value:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}]"
         figures = [_figure(row.metrics.get(name)) for name in metrics]
         drawn.add_row(row.system, *figures, lifted, _share(share.get(row.system)), f"{row.n:,}")
+    return drawn
+
+
+def _figures(table: FigureTable) -> Table:
+    parts = any(row.part for row in table.rows)
+    chance = f"chance of {figure_label(table.main)}"
+    columns = [*(["part"] if parts else []), *map(figure_label, table.metrics), chance, "n"]
+    drawn = _table(table.title, "", columns)
+    for row in table.rows:
+        by_luck = f"{row.chance[table.main]:.4f}" if table.main in row.chance else NO_FIGURE
+        figures = [_figure(row.figures.get(name)) for name in table.metrics]
+        drawn.add_row(row.name, *([row.part] if parts else []), *figures, by_luck, f"{row.n:,}")
+    lines = [
+        f"{difference.label} {difference.estimate.value:+.3f} "
+        f"[{difference.estimate.low:+.3f}, {difference.estimate.high:+.3f}]"
+        for difference in table.differences
+    ]
+    drawn.caption = escape("\n".join(lines)) if lines else None
+    drawn.caption_justify = "left"
     return drawn
 
 
