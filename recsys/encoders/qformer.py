@@ -55,13 +55,13 @@ class Attention(nn.Module):
     Args:
         width: of the states.
         heads: must divide the width.
-        dropout: of the weights and of the result.
+        dropout: of the result. Not of the weights: that would keep a CPU from its fused attention.
     """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.dropout = dropout
+        self.dropout = nn.Dropout(dropout)
         self.query = nn.Linear(width, width)
         self.output = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
@@ -70,9 +70,8 @@ class Attention(nn.Module):
         """States ``[n, l, width]`` after looking at keys and values ``[n, m, 2 * width]``; mask as SDPA's."""
         query = self.query(states).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         key, value = keys_values.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        dropout = self.dropout if self.training else 0.0
-        seen = F.scaled_dot_product_attention(query, key, value, mask, dropout).transpose(1, 2).flatten(2)
-        return self.norm(states + F.dropout(self.output(seen), dropout))  # type: ignore[no-any-return]
+        seen = F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
+        return self.norm(states + self.dropout(self.output(seen)))  # type: ignore[no-any-return]
 
 
 class FeedForward(nn.Module):

@@ -38,6 +38,7 @@ from recsys.towers.tower import unit
 Connector = Literal["qformer", "mlp"]
 
 SMOOTHING = 0.1  # of the labels when stage 1 learns to write
+LENGTH_GROUPS = 3  # of the pairs that a step judges
 NORMALISED = ("blip-2", "blip_2_vision_model")  # image encoders whose last layer is the paper's norm
 
 
@@ -238,8 +239,7 @@ class Blip2Tower(Matching, Captioning):
         similarity = self.contrast_scale.exp() * self.similarity(out["asked"][rows], out["text"][rows])
         target = same / same.sum(dim=1, keepdim=True)
         contrast = (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target)) / 2
-        texts, images, labels = matching_pairs(similarity.detach(), same, batch.random)
-        match = F.cross_entropy(self._match(tokens[texts], memory[images]), labels)
+        match = self._matching_loss(tokens, memory, *matching_pairs(similarity.detach(), same, batch.random))
         losses, counts = self._caption_nll(tokens, out["past"][rows], SMOOTHING)
         return {"contrast": contrast, "match": match, "caption": losses.sum() / counts.sum().clamp(min=1)}
 
@@ -341,6 +341,15 @@ class Blip2Tower(Matching, Captioning):
         """Logits ``[n, 2]``, no or yes: the mean over what each query says (2301.12597)."""
         out: Tensor = self.match_head(self.text.match(tokens, memory)).float().mean(dim=1)
         return out
+
+    def _matching_loss(self, tokens: Tensor, memory: Tensor, texts: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of pairs of rows; texts of like length are judged together, which spares most of the padding."""
+        lengths = (tokens != self.text.pad_id).sum(dim=1)
+        order = lengths[texts].argsort(stable=True)
+        logits = [
+            self._match(self.text.cut(tokens[texts[part]]), memory[images[part]]) for part in order.chunk(LENGTH_GROUPS)
+        ]
+        return F.cross_entropy(torch.cat(logits), labels[order])
 
     def _caption_nll(self, tokens: Tensor, past: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         """Loss of each token ``[n, length - 1]`` written by the Q-Former, 0 for padding; tokens a text ``[n]``."""
