@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -91,38 +91,50 @@ class NoteTower(Tower, ABC):
         words = self.text.embed(prompts.tokens)
         return words.masked_scatter((prompts.parts == Part.SPOTS)[..., None], pictures.to(words.dtype))
 
-    def generate_category(self, batch: ItemBatch) -> list[str]:
-        """A category for each item, in the words of those it learned from."""
-        return self._answers(batch, "category")
+    @torch.inference_mode()
+    def generate_category(self, batch: ItemBatch, among: Sequence[str] = ()) -> list[str]:
+        """A category for each item.
 
-    def generate_tags(self, batch: ItemBatch, most: int = 3) -> list[list[str]]:
+        Args:
+            batch: the items.
+            among: categories to choose from, by their likelihood as an answer; without any, the tower may say anything.
+        """
+        if not among:
+            return self._written(batch, "category")
+        asked = self._asked(batch, "category")
+        return [among[best] for prompts in asked for best in self.text.score(*prompts, among).argmax(dim=1).tolist()]
+
+    def generate_tags(self, batch: ItemBatch, most: int = 3) -> list[tuple[str, ...]]:
         """Up to ``most`` further hashtags for each item, each written in view of those before it."""
         texts = [text or "" for text in batch.texts]
-        tags: list[list[str]] = [[] for _ in texts]
-        asked = list(range(len(texts)))
+        tags: list[tuple[str, ...]] = [() for _ in texts]
+        rows = list(range(len(texts)))
         for _ in range(most):
-            items = ItemBatch([texts[row] or None for row in asked], [batch.images[row] for row in asked])
-            answers, rows, asked = self._answers(items, "hashtag"), asked, []
-            for row, tag in zip(rows, answers, strict=True):
+            items = ItemBatch([texts[row] or None for row in rows], [batch.images[row] for row in rows])
+            answers, asked, rows = self._written(items, "hashtag"), rows, []
+            for row, tag in zip(asked, answers, strict=True):
                 extended = with_hashtag(texts[row], tag)
                 if extended != texts[row]:  # a tag that is there already would be written again and again
                     texts[row] = extended
-                    tags[row].append(tag)
-                    asked.append(row)
+                    tags[row] += (tag,)
+                    rows.append(row)
         return tags
 
     @torch.inference_mode()
-    def _answers(self, batch: ItemBatch, kind: Question) -> list[str]:
+    def _written(self, batch: ItemBatch, kind: Question) -> list[str]:
+        asked = self._asked(batch, kind)
+        return [answer for prompts in asked for answer in self.text.generate(*prompts, ANSWER_TOKENS)]
+
+    def _asked(self, batch: ItemBatch, kind: Question) -> Iterator[tuple[Tensor, Tensor]]:
+        """Embeddings and mask of prompts that end in a question, some items at a time."""
         self.eval()
-        answers: list[str] = []
         for start in range(0, len(batch), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
             inputs = self.inputs(ItemBatch(batch.texts[part], batch.images[part]))
             pictures = self.pictures(inputs.images[inputs.has_image])
             ending = [self.prompter.ask([kind] * len(inputs))]
             prompts = self.prompter.compose(inputs.tokens, inputs.has_text, inputs.has_image, pictures.shape[1], ending)
-            answers += self.text.generate(self.embedded(prompts, pictures), prompts.mask, ANSWER_TOKENS)
-        return answers
+            yield self.embedded(prompts, pictures), prompts.mask
 
 
 def at(states: Tensor, positions: Tensor) -> Tensor:

@@ -213,8 +213,9 @@ def test_it_learns_to_write_category_and_the_hashtag_that_is_missing() -> None:
     assert loss < 0.2
     whole = ItemBatch([note_text(note) for note in notes[:2]], [None, None])
     assert tower.generate_category(whole) == ["food", "travel"]
+    assert tower.generate_category(whole, among=["travel", "food"]) == ["food", "travel"]
     one_missing = ItemBatch(["red apple\n#sweet", "blue sea\n#wave"], [None, None])
-    assert tower.generate_tags(one_missing, most=1) == [["fruit"], ["salt"]]
+    assert tower.generate_tags(one_missing, most=1) == [("fruit",), ("salt",)]
     for tags in tower.generate_tags(one_missing, most=3):
         assert len(set(tags)) == len(tags)
 
