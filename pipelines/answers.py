@@ -30,7 +30,9 @@ def open_engine(store: ArtifactStore) -> Engine:
     dataset, tower, embeddings, index = (store.current(kind) for kind in ("dataset", "tower", "embeddings", "index"))
     made_from(embeddings, {"dataset": dataset, "tower": tower}, "Run `recsys embed` and `recsys index`.")
     made_from(index, {"embeddings": embeddings}, "Run `recsys index`.")
-    paths = EnginePaths(dataset.path, tower.path, embeddings.path, index.path, None, False)
+    paths = EnginePaths(
+        dataset.path, tower.path, embeddings.path, index.path, None, embeddings.manifest.config["width"], False
+    )
     if "ranker" not in store.kinds():
         return Engine(paths, CascadeConfig())
     ranker = store.current("ranker")

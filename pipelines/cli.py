@@ -86,21 +86,33 @@ def ingest(
 def train_tower(
     home: Home = HOME,
     config: Config = DEFAULT,
-    text_model: Annotated[Path | None, typer.Option(help="BERT checkpoint in the hub's format.")] = None,
-    image_model: Annotated[Path | None, typer.Option(help="ViT checkpoint in the hub's format.")] = None,
+    family: Annotated[str | None, typer.Option(help="Tower family, such as clip; docs/guides/towers.md.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint of a whole tower in the hub's format.")] = None,
+    text_model: Annotated[Path | None, typer.Option(help="Checkpoint of the text side in the hub's format.")] = None,
+    image_model: Annotated[Path | None, typer.Option(help="Checkpoint of the image side in the hub's format.")] = None,
+    start: Annotated[Path | None, typer.Option(help="A saved tower of the family to go on from.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers that share each batch, with --runtime ray.")
+    ] = None,
+    runtime: RuntimeKind = "inline",
+    ray_address: RayAddress = None,
     json: Json = False,
 ) -> None:
     """Train the item tower on the current data set."""
-    chosen: dict[str, Any] = {
-        "tower": {
-            "text": {"checkpoint": str(text_model.resolve())} if text_model else {},
-            "image": {"checkpoint": str(image_model.resolve())} if image_model else {},
-        },
-        "trainer": {"steps": steps} if steps else {},
-    }
+    chosen: dict[str, Any] = {"trainer": {"steps": steps} if steps else {}, "tower": {}}
+    for part, folder in (("text", text_model), ("image", image_model)):
+        if folder is not None:
+            chosen["tower"][part] = {"checkpoint": str(folder.resolve())}
+    if family is not None:
+        chosen["tower"]["family"] = family
+    if checkpoint is not None:
+        chosen["tower"]["checkpoint"] = str(checkpoint.resolve())
+    if start is not None:
+        chosen["start"] = str(start.resolve())
     console = Console(json)
-    run = Run(home, load_run_config(config, chosen), console)
+    where = _runtime(runtime, ray_address).model_copy(update={"workers": workers})
+    run = Run(home, load_run_config(config, chosen), console, where)
     artifact = run.tower(run.store.current("dataset"))
     best = artifact.manifest.metrics["best"]
     console.say(f"Recall@10 on items never trained on: {best['recall']:.3f} at step {best['step']:.0f}")

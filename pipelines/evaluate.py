@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.contact_sheet import contact_sheet
+from pipelines.embed import embedding_tower
 from pipelines.measure import Feeds, HeldOut, feed_table, order_table, protocol, query_table, slate_tables
 from pipelines.train_ranker import learns_from_impressions
 from recsys import schemas
@@ -22,9 +23,8 @@ from recsys.evaluation.html import render_html
 from recsys.evaluation.report import Curve, DatasetSummary, EvaluationReport
 from recsys.ranking.lightgbm_ranker import LightGBMRanker
 from recsys.serving.cascade import Cascade, CascadeConfig, is_logged
-from recsys.towers.clip import ClipTower
 
-KIND, VERSION = "reports", 1
+KIND, VERSION = "reports", 2
 FILES = ("evaluation.json", "evaluation.html")
 
 
@@ -68,7 +68,7 @@ def _report(work: Path, parents: Mapping[str, Artifact], config: EvaluationConfi
     settings = (before.users_map, tables, config.cascade, logged)
     cascade = Cascade.fit(data, split.before_test, split.before_test, *settings)
     ranker = LightGBMRanker.load(parents["ranker"].path, cascade.assembler.names)
-    tower = ClipTower.load(parents["tower"].path)
+    tower = embedding_tower(parents["tower"], parents["embeddings"])
     truth = Truth.open(data.path) if Truth.exists(data.path) else None
     held_out = HeldOut.of(data, split, before, logged)
     feeds = Feeds.answer(held_out, before, cascade, ranker)
@@ -81,7 +81,7 @@ def _report(work: Path, parents: Mapping[str, Artifact], config: EvaluationConfi
     report = EvaluationReport(
         title=f"Evaluation of {config.name}",
         created_at=datetime.now(UTC),
-        dataset=_summary(config.name, data),
+        dataset=dataset_summary(config.name, data),
         protocol=protocol(split),
         retrieval=(feed_table(data, held_out, before, feeds, truth), *([queries] if queries else [])),
         ranking=tuple(ranking),
@@ -97,7 +97,8 @@ def _report(work: Path, parents: Mapping[str, Artifact], config: EvaluationConfi
     return report
 
 
-def _summary(name: str, data: Dataset) -> DatasetSummary:
+def dataset_summary(name: str, data: Dataset) -> DatasetSummary:
+    """What a report says of its data set."""
     kinds = data.events[schemas.EVENT_TYPE].value_counts(sort=True)
     counts = {
         "items": len(data.items),

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.build_index import build_index
 from pipelines.console import Console
 from pipelines.dataset import make_dataset
-from pipelines.embed import embed
+from pipelines.embed import EmbedConfig, embed
 from pipelines.evaluate import evaluate
 from pipelines.run_config import RunConfig
 from pipelines.runtime import RuntimeConfig, open_runtime
@@ -41,10 +41,12 @@ class Run:
         return self.console.stage("dataset", lambda: make_dataset(self.store, source))
 
     def tower(self, dataset: Artifact) -> Artifact:
-        return self.console.stage("tower", lambda: train_tower(self.store, dataset, self.config.tower_config()))
+        config = self.config.tower_config()
+        return self.console.stage("tower", lambda: train_tower(self.store, dataset, config, self.runtime))
 
     def embeddings(self, dataset: Artifact, tower: Artifact) -> Artifact:
-        return self.console.stage("embeddings", lambda: embed(self.store, dataset, tower, self.runtime))
+        config = EmbedConfig(width=self.config.width)
+        return self.console.stage("embeddings", lambda: embed(self.store, dataset, tower, self.runtime, config))
 
     def index(self, embeddings: Artifact) -> Artifact:
         return self.console.stage("index", lambda: build_index(self.store, embeddings, self.config.index))

@@ -6,18 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from pipelines.config import merged, read_toml, validated
 from pipelines.dataset import DatasetConfig
 from pipelines.evaluate import EvaluationConfig
 from pipelines.train_ranker import RankerJobConfig
 from pipelines.train_tower import TowerConfig
 from recsys.config import BaseConfig
+from recsys.data.held_out import HeldOutConfig
 from recsys.data.pairs import PairConfig
 from recsys.data.splits import SplitConfig
 from recsys.index.generation import IndexConfig
 from recsys.ranking.lightgbm_ranker import LightGBMRankerConfig
 from recsys.serving.cascade import CascadeConfig
 from recsys.towers.clip import ClipConfig
+from recsys.towers.families import CONFIGS as CONFIGS_BY_FAMILY
+from recsys.towers.families import FamilyConfig
 from recsys.training.trainer import TrainerConfig
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
@@ -27,7 +32,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
             "text": {"max_tokens": 16, "vocab_size": 500, "width": 32, "layers": 1, "heads": 2},
             "image": {"pixels": 32, "patch": 16, "width": 32, "layers": 1, "heads": 2},
         },
-        "trainer": {"steps": 40, "warmup_steps": 5, "evaluate_every": 10},
+        "trainer": {"steps": 40, "optimizer": {"warmup_steps": 5}, "evaluate_every": 10},
         "ranker": {"rounds": 40, "min_rows_per_leaf": 20},
     },
     "small": {  # minutes on two cores
@@ -43,7 +48,11 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
             "text": {"max_tokens": 128, "vocab_size": 21128, "width": 768, "layers": 12, "heads": 12},
             "image": {"pixels": 224, "patch": 16, "width": 768, "layers": 12, "heads": 12},
         },
-        "trainer": {"steps": 20_000, "warmup_steps": 1000, "learning_rate": 1e-4, "evaluate_every": 1000},
+        "trainer": {
+            "steps": 20_000,
+            "optimizer": {"warmup_steps": 1000, "learning_rate": 1e-4},
+            "evaluate_every": 1000,
+        },
     },
 }
 
@@ -56,7 +65,11 @@ class RunConfig(BaseConfig):
     dataset: DatasetConfig | None = None  # not needed by the stages after the first
     split: SplitConfig = SplitConfig()
     pairs: PairConfig = PairConfig()
-    tower: ClipConfig = ClipConfig()
+    held_out: HeldOutConfig | None = None  # items that no tower learns from, and that towers are judged by
+    tower: FamilyConfig = ClipConfig()
+    start: Path | None = None  # a saved tower of the family to go on from
+    teacher: Path | None = None  # a saved tower to distil from
+    width: int | None = None  # of the vectors that are served; default: all that the tower has
     trainer: TrainerConfig = TrainerConfig()
     index: IndexConfig = IndexConfig()
     cascade: CascadeConfig = CascadeConfig()
@@ -64,7 +77,15 @@ class RunConfig(BaseConfig):
     negatives_per_request: int | None = None
 
     def tower_config(self) -> TowerConfig:
-        return TowerConfig(model=self.tower, trainer=self.trainer, pairs=self.pairs, split=self.split)
+        return TowerConfig(
+            model=self.tower,
+            trainer=self.trainer,
+            pairs=self.pairs,
+            split=self.split,
+            held_out=self.held_out,
+            start=self.start,
+            teacher=self.teacher,
+        )
 
     def ranker_config(self) -> RankerJobConfig:
         return RankerJobConfig(
@@ -76,6 +97,19 @@ class RunConfig(BaseConfig):
 
     def evaluation_config(self) -> EvaluationConfig:
         return EvaluationConfig(name=self.name, cascade=self.cascade, split=self.split)
+
+
+def _known(defaults: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Those defaults that a config has a field for, table by table."""
+    known: dict[str, Any] = {}
+    for name, value in defaults.items():
+        field = model.model_fields.get(name)
+        if field is not None:
+            kind = field.annotation
+            if isinstance(value, Mapping) and isinstance(kind, type) and issubclass(kind, BaseModel):
+                value = _known(value, kind)
+            known[name] = value
+    return known
 
 
 def load_run_config(file: Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -92,5 +126,8 @@ def load_run_config(file: Path, overrides: Mapping[str, Any] | None = None) -> R
     if isinstance(mapping, str):
         written = merged(written, {"dataset": {"mapping": str(file.parent / mapping)}})
     settings = merged(written, overrides or {})
-    defaults = SIZES.get(str(settings.get("size", "small")), {})
+    settings = merged({"tower": {"family": "clip"}}, settings)
+    defaults = dict(SIZES.get(str(settings.get("size", "small")), {}))
+    family = CONFIGS_BY_FAMILY.get(settings["tower"]["family"], ClipConfig)
+    defaults["tower"] = _known(defaults.get("tower", {}), family)
     return validated(RunConfig, merged(defaults, settings), str(file))

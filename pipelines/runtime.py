@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol
 
 import ray
 import ray.data
+import ray.train
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
 
 from recsys.config import BaseConfig
 from recsys.progress import track
@@ -31,6 +36,13 @@ class Runtime(Protocol):
         """Results of the tasks, in any order. Each worker is made once and serves many tasks."""
         ...
 
+    def together(self, work: Callable[[], None]) -> None:
+        """Run the same work in every worker at once, as the ranks of one ``torch.distributed`` group.
+
+        What it writes must be reachable from all of them.
+        """
+        ...
+
 
 class InlineRuntime:
     """One worker, in this process."""
@@ -40,6 +52,9 @@ class InlineRuntime:
             worker = make_worker()
             for task in track(tasks, description):
                 yield worker(task)
+
+    def together(self, work: Callable[[], None]) -> None:
+        work()
 
 
 class RayRuntime:
@@ -51,10 +66,7 @@ class RayRuntime:
     def map(self, make_worker: Callable[[], Worker], tasks: Sequence[int], description: str) -> Iterator[int]:
         if not tasks:
             return
-        ours = not ray.is_initialized()
-        if ours:
-            _start_ray(self.config.address)
-        try:
+        with _ray(self.config.address):
             workers = min(self.config.workers or int(ray.cluster_resources()["CPU"]), len(tasks))
             done = (
                 ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=len(tasks))
@@ -68,9 +80,34 @@ class RayRuntime:
                 .iter_rows()
             )
             yield from track((int(row["result"]) for row in done), description, len(tasks))
-        finally:
-            if ours:
-                ray.shutdown()
+
+    def together(self, work: Callable[[], None]) -> None:
+        with _ray(self.config.address), tempfile.TemporaryDirectory() as scratch:
+            gpus = int(ray.cluster_resources().get("GPU", 0))
+            workers = self.config.workers or gpus or int(ray.cluster_resources()["CPU"])
+            TorchTrainer(
+                lambda: _in_each(work),
+                scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus > 0),
+                run_config=RunConfig(storage_path=scratch),
+            ).fit()
+
+
+def _in_each(work: Callable[[], None]) -> None:
+    work()
+    ray.train.report({})
+
+
+@contextlib.contextmanager
+def _ray(address: str | None) -> Iterator[None]:
+    """A cluster to work on: the one that is connected, else one that is connected, or started, for the block."""
+    ours = not ray.is_initialized()
+    if ours:
+        _start_ray(address)
+    try:
+        yield
+    finally:
+        if ours:
+            ray.shutdown()
 
 
 class _Actor:
@@ -84,7 +121,7 @@ class _Actor:
 def _start_ray(address: str | None) -> None:
     """Connect to a cluster, or start a local one, without Ray's running commentary."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    for name in ("ray", "ray.data"):
+    for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -1,83 +1,159 @@
-"""Job: a CLIP tower trained on a data set's pictures, texts and behaviour."""
+"""Job: an item tower of any family, trained on a data set's pictures, texts and behaviour."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
+from pydantic import BaseModel
 
+from pipelines.runtime import Runtime
 from recsys import schemas
-from recsys.artifacts import Artifact, ArtifactStore
+from recsys.artifacts import Artifact, ArtifactStore, write_atomically
 from recsys.config import BaseConfig
 from recsys.data.dataset import Dataset
+from recsys.data.held_out import HeldOutConfig, held_out_rows
 from recsys.data.interactions import Interactions
 from recsys.data.pairs import ItemPairs, PairConfig, mine_pairs
 from recsys.data.reader import fingerprint
 from recsys.data.splits import SplitConfig, split_events
+from recsys.device import best_device
+from recsys.embeddings.encode import encode_rows
 from recsys.exceptions import ConfigError
 from recsys.towers.base import item_texts
-from recsys.towers.clip import ClipConfig, ClipTower
-from recsys.training.batches import PreparedItems
+from recsys.towers.clip import ClipConfig
+from recsys.towers.families import FamilyConfig, create_tower, open_tower
+from recsys.towers.tower import Tower
+from recsys.training import workers
+from recsys.training.prepared import PreparedItems
 from recsys.training.trainer import TrainerConfig, train
-from recsys.types import RowArray
+from recsys.types import FloatArray, RowArray
 
-KIND, VERSION = "tower", 1
+KIND, VERSION = "tower", 2
+FEATURE_CACHE = "cache/features"
+METRICS_FILE = ".metrics.json"
 
 
 class TowerConfig(BaseConfig):
     """Everything that decides a tower."""
 
-    model: ClipConfig = ClipConfig()
+    model: FamilyConfig = ClipConfig()
     trainer: TrainerConfig = TrainerConfig()
     pairs: PairConfig = PairConfig()
     split: SplitConfig = SplitConfig()
-    checkpoints: str | None = None  # filled in by the job: names, sizes and times of the checkpoints' files
+    held_out: HeldOutConfig | None = None  # items never learned from; the judged queries of the others are captions
+    start: Path | None = None  # a saved tower of the family to go on from, instead of a new one
+    teacher: Path | None = None  # a saved tower to distil from, see trainer.contrast.distil
+    made_from: str | None = None  # filled in by the job: names, sizes and times of the files of all folders named here
 
 
-def train_tower(store: ArtifactStore, dataset: Artifact, config: TowerConfig) -> tuple[Artifact, bool]:
+def train_tower(
+    store: ArtifactStore, dataset: Artifact, config: TowerConfig, runtime: Runtime
+) -> tuple[Artifact, bool]:
     """Train on what lies before the ranker's labels and the test, and on nothing after it.
 
+    Several workers share each batch and end with the same tower as one does, but for rounding.
+
     Raises:
-        ConfigError: a checkpoint's folder holds no model.
+        ConfigError: a folder that the config names holds no model.
     """
-    folders = [folder for folder in (config.model.text.checkpoint, config.model.image.checkpoint) if folder]
+    folders = sorted(_folders(config))
     for folder in folders:
         if not (folder / "config.json").is_file():
-            raise ConfigError(f"{folder} holds no checkpoint (no config.json).", "Name a folder in the hub's format.")
+            raise ConfigError(f"{folder} holds no model (no config.json).", "Name a folder in the hub's format.")
     if folders:
         files = "".join(fingerprint(folder, sorted(folder.iterdir())) for folder in folders)
-        config = config.model_copy(update={"checkpoints": files})
+        config = config.model_copy(update={"made_from": files})
 
     def build(work: Path) -> dict[str, Any]:
-        data = Dataset(dataset.path)
-        trainable, pairs = learnable(data, config)
-        texts = item_texts(data.items)
-        torch.manual_seed(config.trainer.seed)
-        tower = ClipTower.create(config.model, [text for row in trainable if (text := texts[row])])
-        items = PreparedItems.prepare(data, tower, work / ".pixels.npy")
-        history = train(tower, items, trainable, pairs, config.trainer, work)
-        tower.save(work)
-        best = max(history, key=lambda record: record["recall"])
-        parameters = sum(parameter.numel() for parameter in tower.parameters())
-        return {"history": history, "best": best, "pairs": len(pairs), "parameters": parameters}
+        runtime.together(partial(fit, dataset.path, config, work, store.home / FEATURE_CACHE))
+        return dict(json.loads((work / METRICS_FILE).read_text()))
 
     return store.build(KIND, VERSION, config, {"dataset": dataset}, build)
 
 
+def fit(dataset: Path, config: TowerConfig, work: Path, cache: Path) -> None:
+    """Train a tower and save it, as one worker of several or the only one.
+
+    Args:
+        dataset: directory of the data set.
+        config: see there.
+        work: directory for the tower, its checkpoints and, as ``.metrics.json``, the figures of its training.
+        cache: folder for the states of frozen image encoders.
+    """
+    data = Dataset(dataset)
+    trainable, pairs = learnable(data, config)
+    tower = _first_weights(data, trainable, config)
+    captioned = trainable if config.held_out is not None else trainable[:0]
+    with workers.one_after_another():
+        items = PreparedItems.prepare(data, tower, work / ".pixels.npy", cache, captioned)
+    progress = train(tower, items, trainable, pairs, config.trainer, work, _teacher(data, config))
+    if workers.rank() > 0:
+        return
+    tower.save(work)
+    metrics = {
+        "family": tower.family,
+        "history": progress.history,
+        "best": max(progress.history, key=lambda record: record["recall"]),
+        "skipped_steps": progress.skipped,
+        "items": len(trainable),
+        "pairs": len(pairs),
+        "parameters": sum(parameter.numel() for parameter in tower.parameters()),
+    }
+    write_atomically(work / METRICS_FILE, json.dumps(metrics))
+
+
 def learnable(data: Dataset, config: TowerConfig) -> tuple[RowArray, ItemPairs]:
-    """Items that existed before the ranker's label window, and the behaviour pairs of that time.
+    """Items that existed before the ranker's label window and are not held out, and the behaviour pairs of that time.
 
     A data set without events has no pairs; its tower learns from pictures and texts alone.
     """
-    everything = np.arange(len(data.ids), dtype=np.int32)
+    rows = np.arange(len(data.ids), dtype=np.int32)
+    if config.held_out is not None:
+        rows = np.setdiff1d(rows, held_out_rows(data, config.held_out))
     if data.events.is_empty():
-        return everything, mine_pairs(Interactions.of(data.events, data.ids), config.pairs)
+        return rows, mine_pairs(Interactions.of(data.events, data.ids), config.pairs)
     split = split_events(data.events, config.split)
     pairs = mine_pairs(Interactions.of(split.fit, data.ids), config.pairs)
-    if split.label_from is None:
-        return everything, pairs
-    exists = data.items.select((pl.col(schemas.CREATED_AT) < split.label_from).fill_null(True)).to_series()
-    return everything[exists.to_numpy()], pairs
+    if split.label_from is not None:
+        exists = data.items.select((pl.col(schemas.CREATED_AT) < split.label_from).fill_null(True)).to_series()
+        rows = rows[exists.to_numpy()[rows]]
+    return rows, pairs
+
+
+def _first_weights(data: Dataset, trainable: RowArray, config: TowerConfig) -> Tower:
+    torch.manual_seed(config.trainer.seed)
+    if config.start is not None:
+        tower = open_tower(config.start)
+        if tower.family != config.model.family:
+            raise ConfigError(
+                f"{config.start} holds a {tower.family} tower.", f"Name a {config.model.family} tower to go on from."
+            )
+        tower.adopt(config.model)
+    else:
+        texts = item_texts(data.items)
+        tower = create_tower(config.model, [text for row in trainable if (text := texts[row])])
+    return tower.to(best_device())
+
+
+def _teacher(data: Dataset, config: TowerConfig) -> Mapping[str, FloatArray]:
+    if config.teacher is None:
+        return {}
+    teacher = open_tower(config.teacher).to(best_device())
+    read_outs = encode_rows(teacher, data, range(len(data.ids)))
+    return {name: read_outs[name] for name in ("image", "text")}
+
+
+def _folders(config: BaseModel) -> Iterator[Path]:
+    """Every folder that a config or one inside it names."""
+    for value in dict(config).values():
+        if isinstance(value, Path):
+            yield value
+        elif isinstance(value, BaseModel):
+            yield from _folders(value)

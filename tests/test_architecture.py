@@ -27,6 +27,7 @@ HOMES = {  # heavy library -> folders that may import it
     "faiss": ("recsys/index",),
     "lightgbm": ("recsys/ranking",),
     "transformers": ("recsys/encoders", "recsys/towers"),
+    "peft": ("recsys/training",),
 }
 LIBRARY_READS_NO_SETTINGS = {"tomllib", "configparser", "dotenv"}
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from recsys.ahead import one_ahead
 from recsys.data.dataset import ITEMS_PER_GROUP, Dataset
+from recsys.device import best_device
 from recsys.embeddings.table import EmbeddingTable
-from recsys.towers.base import READ_OUTS, ItemBatch, ItemTower, item_texts
-from recsys.towers.clip import ClipTower
+from recsys.towers.base import READ_OUTS, ItemBatch, TowerInputs, item_texts
+from recsys.towers.families import open_tower
+from recsys.towers.tower import Tower
+from recsys.types import FloatArray, Image
 
 ITEMS_PER_SLICE = 2 * ITEMS_PER_GROUP
+ITEMS_AT_ONCE = 64
 
 
 class SliceEncoder:
@@ -21,23 +28,50 @@ class SliceEncoder:
         tower: directory of a saved tower.
         dataset: directory of the data set.
         parts: directory for the part files.
+        width: of the vectors; ``None`` for all that the tower has.
     """
 
-    def __init__(self, tower: Path, dataset: Path, parts: Path) -> None:
-        self.tower: ItemTower = ClipTower.load(tower)
+    def __init__(self, tower: Path, dataset: Path, parts: Path, width: int | None = None) -> None:
+        self.tower = open_tower(tower, width).to(best_device())
         self.dataset = Dataset(dataset)
-        self.texts = item_texts(self.dataset.items)
         self.parts = parts
 
     def __call__(self, start: int) -> int:
         """Encode the slice that starts at item row ``start``; returns the number of items encoded."""
-        stop = min(start + ITEMS_PER_SLICE, len(self.texts))
-        batch = ItemBatch(self.texts[start:stop], self.dataset.covers(range(start, stop)))
-        outputs = self.tower.encode_items(batch)
+        rows = range(start, min(start + ITEMS_PER_SLICE, len(self.dataset.items)))
+        outputs = encode_rows(self.tower, self.dataset, rows)
         partial = self.parts / f"{start}.partial.npy"
         np.save(partial, np.stack([outputs[name] for name in READ_OUTS]))
         partial.replace(part_file(self.parts, start))
-        return stop - start
+        return len(rows)
+
+
+def encode_rows(tower: Tower, dataset: Dataset, rows: Sequence[int]) -> Mapping[str, FloatArray]:
+    """Read-outs of the items at ``rows``, each float32 ``[n, width]``.
+
+    Texts of like length go together, so that little padding is computed, and the next pictures are decoded in a thread
+    while the tower works on the last ones.
+    """
+    tower.eval()
+    listed = np.asarray(rows)
+    texts = item_texts(dataset.items[listed.tolist()])
+    pictures: Sequence[Image | FloatArray | None]
+    if tower.image.reads_pixels:
+        pictures = dataset.covers(listed.tolist())
+    else:
+        vectors, present = dataset.image_features(listed.tolist())
+        pictures = [vector if there else None for vector, there in zip(vectors, present, strict=True)]
+
+    def prepare(places: npt.NDArray[np.int64]) -> TowerInputs:
+        return tower.inputs(ItemBatch([texts[i] for i in places], [pictures[i] for i in places]))
+
+    order = np.argsort([len(text or "") for text in texts], kind="stable")
+    parts = [order[start : start + ITEMS_AT_ONCE] for start in range(0, len(order), ITEMS_AT_ONCE)]
+    out = {name: np.zeros((len(listed), tower.width), np.float32) for name in READ_OUTS}
+    for places, inputs in zip(parts, one_ahead(prepare, parts), strict=True):
+        for name, encoded in tower.encode_inputs(inputs).items():
+            out[name][places] = encoded
+    return out
 
 
 def part_file(parts: Path, start: int) -> Path:

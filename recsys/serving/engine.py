@@ -21,7 +21,7 @@ from recsys.ranking.base import Ranker
 from recsys.ranking.lightgbm_ranker import LightGBMRanker
 from recsys.serving.cascade import Cascade, CascadeConfig
 from recsys.towers.base import ItemTower
-from recsys.towers.clip import ClipTower
+from recsys.towers.families import open_tower
 from recsys.types import NO_ROW, FloatArray, Image, ItemId, RowArray, UserId
 
 
@@ -44,6 +44,7 @@ class EnginePaths:
     embeddings: Path
     index: Path
     ranker: Path | None
+    width: int | None  # of the vectors; ``None`` for all that the tower has
     logged: bool  # whether the ranker learned from impressions, see :func:`recsys.serving.cascade.is_logged`
 
 
@@ -63,7 +64,7 @@ class Engine:
         self.paths = paths
         self.config = config
         self.data = Dataset(paths.dataset)
-        self.tower: ItemTower = ClipTower.load(paths.tower)
+        self.tower: ItemTower = open_tower(paths.tower, paths.width)
         self.generation = IndexGeneration.open(paths.index)
 
     def search_text(self, text: str, k: int) -> list[Answer]:

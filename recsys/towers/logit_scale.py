@@ -11,10 +11,6 @@ INITIAL = math.log(1 / 0.07)
 LARGEST = math.log(100)
 
 
-def new_logit_scale() -> nn.Parameter:
-    return nn.Parameter(torch.tensor(INITIAL))
-
-
 @torch.no_grad()
 def clamp_logit_scale(scale: nn.Parameter) -> None:
     """Keep the scale in its range; call after each optimiser step."""

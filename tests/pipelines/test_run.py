@@ -118,4 +118,4 @@ def test_the_file_overrides_the_size_and_the_caller_overrides_the_file(tmp_path:
     file = tmp_path / "run.toml"
     file.write_text("name = 'x'\nsize = 'tiny'\n[dataset.world]\n[trainer]\nsteps = 7")
     config = load_run_config(file, {"trainer": {"evaluate_every": 3}})
-    assert (config.trainer.steps, config.trainer.evaluate_every, config.trainer.warmup_steps) == (7, 3, 5)
+    assert (config.trainer.steps, config.trainer.evaluate_every, config.trainer.optimizer.warmup_steps) == (7, 3, 5)

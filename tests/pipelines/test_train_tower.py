@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 
-from pipelines.train_tower import TowerConfig, learnable
+from pipelines.run_config import load_run_config
+from pipelines.runtime import InlineRuntime, RayRuntime, RuntimeConfig
+from pipelines.train_tower import TowerConfig, learnable, train_tower
 from recsys import schemas
+from recsys.artifacts import ArtifactStore
 from recsys.data.dataset import Dataset
 from recsys.data.splits import split_events
 
@@ -45,3 +49,20 @@ def test_a_catalogue_without_events_is_learned_whole(tiny_world: Path) -> None:
     trainable, pairs = learnable(data, TowerConfig())
     np.testing.assert_array_equal(trainable, np.arange(len(data.ids)))
     assert len(pairs) == 0
+
+
+@pytest.mark.ray
+def test_two_ray_workers_learn_what_one_process_does(tiny_home: Path, tiny_run: Path, tmp_path: Path) -> None:
+    dataset = ArtifactStore(tiny_home).current("dataset")
+    overrides = {
+        "tower": {"text": {"dropout": 0.0}},
+        "trainer": {"steps": 10, "evaluate_every": 5, "items_per_batch": 25},
+    }
+    config = load_run_config(tiny_run, overrides).tower_config()
+    curves = []
+    for runtime in (InlineRuntime(), RayRuntime(RuntimeConfig(kind="ray", workers=2))):
+        store = ArtifactStore(tmp_path / type(runtime).__name__)
+        tower, _ = train_tower(store, dataset, config, runtime)
+        curves.append([record["loss"] for record in tower.manifest.metrics["history"]])
+    assert len(curves[0]) == 2
+    assert curves[1] == pytest.approx(curves[0], rel=1e-3)

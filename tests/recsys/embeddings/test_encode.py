@@ -52,4 +52,4 @@ def test_only_missing_slices_are_encoded_again(tiny_world: Path, tower_dir: Path
     encoder = SliceEncoder(tower_dir, tiny_world, tmp_path)
     encoder(ITEMS_PER_SLICE)
     part_file(tmp_path, 0).with_suffix(".partial.npy").write_bytes(b"cut off")
-    assert missing_slices(len(encoder.texts), tmp_path) == [0]
+    assert missing_slices(len(encoder.dataset.ids), tmp_path) == [0]

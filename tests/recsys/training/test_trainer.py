@@ -3,54 +3,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from training_setup import CONFIG, MODEL, fresh_tower, prepared
 
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.data.pairs import ItemPairs, PairConfig, mine_pairs
-from recsys.encoders.image import ImageConfig
-from recsys.encoders.text import TextConfig
-from recsys.towers.base import item_texts
-from recsys.towers.clip import ClipConfig, ClipTower
-from recsys.training.batches import BatchSampler, PreparedItems
+from recsys.towers.clip import ClipTower
+from recsys.training.contrast import ContrastConfig
+from recsys.training.lora import LoraConfig
+from recsys.training.optimizer import OptimizerConfig
+from recsys.training.prepared import PreparedItems
 from recsys.training.trainer import TrainerConfig, train
-from recsys.types import RowArray
-
-MODEL = ClipConfig(
-    text=TextConfig(max_tokens=16, vocab_size=500, width=32, layers=1, heads=2),
-    image=ImageConfig(pixels=32, patch=16, width=32, layers=1, heads=2),
-    width=16,
-)
-CONFIG = TrainerConfig(steps=40, warmup_steps=5, evaluate_every=10, items_per_batch=16, anchors_per_batch=6, patience=9)
-
-
-@pytest.fixture(scope="module")
-def world(tiny_world: Path) -> Dataset:
-    return Dataset(tiny_world)
-
-
-@pytest.fixture(scope="module")
-def pairs(world: Dataset) -> ItemPairs:
-    return mine_pairs(Interactions.of(world.events, world.ids), PairConfig())
-
-
-def fresh(world: Dataset, work: Path) -> tuple[ClipTower, PreparedItems]:
-    torch.manual_seed(0)
-    tower = ClipTower.create(MODEL, [text for text in item_texts(world.items) if text])
-    return tower, PreparedItems.prepare(world, tower, work / ".pixels.npy")
 
 
 def run(
     world: Dataset, pairs: ItemPairs, config: TrainerConfig, work: Path
 ) -> tuple[ClipTower, list[dict[str, float]]]:
     work.mkdir(exist_ok=True)
-    tower, items = fresh(world, work)
-    history = train(tower, items, np.arange(len(items), dtype=np.int32), pairs, config, work)
-    return tower, history
+    tower = fresh_tower(world)
+    items = prepared(world, tower, work)
+    return tower, train(tower, items, np.arange(len(items), dtype=np.int32), pairs, config, work).history
 
 
 class PowerCutError(Exception):
@@ -64,23 +41,33 @@ class UntilPowerCut(PreparedItems):
     def served(self) -> Iterator[int]:
         return iter(range(26))
 
-    def augmented(self, rows: RowArray, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def batch(self, *arguments: Any, **settings: Any) -> Any:
         if next(self.served, None) is None:
             raise PowerCutError
-        return super().augmented(rows, random)
+        return super().batch(*arguments, **settings)
 
 
+VARIANTS = {
+    "plain": CONFIG,
+    "average": CONFIG.model_copy(update={"ema": 0.9}),
+    "lora": CONFIG.model_copy(update={"lora": LoraConfig(parts=("text.backbone",))}),
+    "sigmoid, two passes": CONFIG.model_copy(update={"contrast": ContrastConfig(loss="sigmoid"), "micro_batch": 16}),
+}
+
+
+@pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
-    world: Dataset, pairs: ItemPairs, tmp_path: Path
+    world: Dataset, pairs: ItemPairs, tmp_path: Path, config: TrainerConfig
 ) -> None:
-    whole, history = run(world, pairs, CONFIG, tmp_path / "whole")
+    whole, history = run(world, pairs, config, tmp_path / "whole")
     cut = tmp_path / "cut"
     cut.mkdir()
-    tower, items = fresh(world, cut)
+    tower = fresh_tower(world)
+    items = prepared(world, tower, cut)
     with pytest.raises(PowerCutError):
-        train(tower, UntilPowerCut(**vars(items)), np.arange(len(items), dtype=np.int32), pairs, CONFIG, cut)
+        train(tower, UntilPowerCut(**vars(items)), np.arange(len(items), dtype=np.int32), pairs, config, cut)
 
-    resumed, resumed_history = run(world, pairs, CONFIG, cut)
+    resumed, resumed_history = run(world, pairs, config, cut)
     assert resumed_history == history
     for name, tensor in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor), name
@@ -93,10 +80,10 @@ def test_learning_beats_chance_on_items_never_trained_on(world: Dataset, pairs: 
 
 
 def test_training_stops_early_and_returns_the_best_weights(world: Dataset, pairs: ItemPairs, tmp_path: Path) -> None:
-    still = CONFIG.model_copy(update={"learning_rate": 0.0, "patience": 2, "steps": 200})
+    still = CONFIG.model_copy(update={"optimizer": OptimizerConfig(learning_rate=0.0), "patience": 2, "steps": 200})
     tower, history = run(world, pairs, still, tmp_path / "work")
     assert [record["step"] for record in history] == [10, 20, 30]  # the first was the best, then twice no better
-    start, _ = fresh(world, tmp_path / "work")
+    start = fresh_tower(world)
     for name, tensor in start.state_dict().items():
         torch.testing.assert_close(tower.state_dict()[name], tensor)
 
@@ -104,42 +91,48 @@ def test_training_stops_early_and_returns_the_best_weights(world: Dataset, pairs
 def test_a_catalogue_without_behaviour_trains_on_pictures_and_texts(world: Dataset, tmp_path: Path) -> None:
     nobody = mine_pairs(Interactions.of(world.events.clear(), world.ids), PairConfig())
     _, history = run(world, nobody, CONFIG, tmp_path / "work")
-    assert set(history[0]) == {"step", "loss", "match_recall", "recall"}
+    views = {"image-text", "caption-text", "caption-fused", "image-fused"}
+    assert set(history[0]) == {"step", "loss", "match_recall", "recall"} | views
     assert history[-1]["loss"] < history[0]["loss"]
 
 
-def test_batches_depend_on_seed_and_step_alone(pairs: ItemPairs) -> None:
-    rows = np.arange(100, dtype=np.int32)
-    one, same, other = (BatchSampler(rows, pairs, seed) for seed in (3, 3, 4))
-    one.draw(0, 10, 5, 2)
-    np.testing.assert_array_equal(one.draw(7, 10, 5, 2), same.draw(7, 10, 5, 2))
-    assert not np.array_equal(one.draw(7, 10, 5, 2), other.draw(7, 10, 5, 2))
+def test_a_student_learns_the_similarities_of_its_teacher(world: Dataset, pairs: ItemPairs, tmp_path: Path) -> None:
+    """A random teacher, nothing else to learn: the distance to it falls."""
+    random = np.random.default_rng(0)
+    teacher = {name: random.normal(size=(len(world.ids), 4)).astype(np.float32) for name in ("image", "text")}
+    teacher = {name: v / np.linalg.norm(v, axis=1, keepdims=True) for name, v in teacher.items()}
+    contrast = ContrastConfig(views={}, behaviour={}, distil=1.0)
+    config = CONFIG.model_copy(update={"contrast": contrast, "steps": 60})
+    tower = fresh_tower(world)
+    items = prepared(world, tower, tmp_path)
+    history = train(tower, items, np.arange(len(items), dtype=np.int32), pairs, config, tmp_path, teacher).history
+    assert set(history[0]) >= {"distil", "loss"}
+    assert history[-1]["distil"] < 0.95 * history[0]["distil"]
 
 
-def test_anchors_are_drawn_by_the_root_of_their_mass_and_partners_by_score() -> None:
-    """Item 0 has mass 8 + 1, item 1 mass 1: anchors come 3 : 1, and 0's partners 8 : 1."""
-    pairs = ItemPairs(np.array([0, 0, 1], np.int32), np.array([2, 3, 4], np.int32), np.array([8, 1, 1], np.float32))
-    sampler = BatchSampler(np.arange(5, dtype=np.int32), pairs, 0)
-    rows = sampler.draw(0, 2, 20_000, 2)
-    anchors, partners = rows[2:20_002], rows[20_002:].reshape(2, 20_000)
-    assert np.mean(anchors == 0) == pytest.approx(0.75, abs=0.01)
-    assert np.mean(partners[:, anchors == 0] == 2) == pytest.approx(8 / 9, abs=0.01)
-    assert (partners[:, anchors == 1] == 4).all()
-    affinity = sampler.affinity(np.array([0, 2, 4, 1], np.int32))
-    np.testing.assert_array_equal(affinity, [[0, 8, 0, 0], [8, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]])
+def test_a_lora_tower_ends_as_an_ordinary_one(world: Dataset, pairs: ItemPairs, tmp_path: Path) -> None:
+    tower, _ = run(world, pairs, VARIANTS["lora"], tmp_path / "work")
+    assert set(tower.state_dict()) == set(fresh_tower(world).state_dict())
+    start = fresh_tower(world).state_dict()
+    changed = {name for name, tensor in tower.state_dict().items() if not torch.equal(tensor, start[name])}
+    attention = {name for name in changed if name.startswith("text.backbone.")}
+    assert {name.rsplit(".", 2)[1] for name in attention} == {"query", "value"}
 
 
-def test_pictures_are_decoded_once(world: Dataset, tmp_path: Path) -> None:
-    tower, items = fresh(world, tmp_path)
-    covers = world.covers(range(len(items)))
-    np.testing.assert_array_equal(items.pixels, tower.image.prepare(covers))
-    np.testing.assert_array_equal(items.has_image, [cover is not None for cover in covers])
-    modified = (tmp_path / ".pixels.npy").stat().st_mtime_ns
-    fresh(world, tmp_path)
-    assert (tmp_path / ".pixels.npy").stat().st_mtime_ns == modified
-
-
-def test_half_written_pictures_are_written_again(world: Dataset, tmp_path: Path) -> None:
-    (tmp_path / ".pixels.partial").write_bytes(b"cut off")
-    _, items = fresh(world, tmp_path)
-    assert items.pixels.shape == (len(world.ids), 3, 32, 32)
+def test_a_poisoned_catalogue_neither_crashes_nor_poisons_the_run(
+    world: Dataset, pairs: ItemPairs, tmp_path: Path
+) -> None:
+    """Black pictures, empty texts, and one item over and over."""
+    tower = fresh_tower(world)
+    items = prepared(world, tower, tmp_path)
+    items.has_text[:100] = False
+    items.tokens[:100] = tower.text.pad_id
+    images = np.array(items.images)
+    images[50:200] = 0
+    poisoned = PreparedItems(**{**vars(items), "images": images})
+    rows = np.concatenate([np.arange(len(items)), np.zeros(60)]).astype(np.int32)
+    progress = train(tower, poisoned, rows, pairs, CONFIG, tmp_path)
+    assert progress.skipped == 0
+    assert all(np.isfinite([*record.values()]).all() for record in progress.history)
+    assert all(torch.isfinite(tensor).all() for tensor in tower.state_dict().values())
+    assert MODEL.width == tower.width

@@ -1,0 +1,89 @@
+"""Checkpoint: what an interrupted run needs to go on as if nothing had happened, in one file replaced atomically."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from recsys.towers.tower import Tower
+from recsys.towers.weights import load_weights, unique_weights
+from recsys.training.ema import Ema
+
+TOWER, OPTIMIZER, AVERAGE = "tower.", "optimizer.", "average."
+
+
+@dataclass
+class Progress:
+    """Where training stands."""
+
+    step: int = 0
+    best_recall: float = -1.0
+    best_step: int = 0
+    skipped: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The files of one run: ``.checkpoint.safetensors``, from which it goes on, and ``.best.safetensors``.
+
+    Args:
+        work: directory of the run.
+    """
+
+    work: Path
+
+    def save(self, tower: Tower, optimizer: torch.optim.Optimizer, ema: Ema | None, progress: Progress) -> None:
+        tensors = {TOWER + name: tensor for name, tensor in unique_weights(tower).items()}
+        for parameter, state in optimizer.state_dict()["state"].items():
+            tensors.update({f"{OPTIMIZER}{parameter}.{name}": tensor for name, tensor in state.items()})
+        if ema is not None:
+            tensors.update({AVERAGE + name: tensor for name, tensor in ema.average.items()})
+        _write(self._file, tensors, {"progress": json.dumps(asdict(progress))})
+
+    def resume(self, tower: Tower, optimizer: torch.optim.Optimizer, ema: Ema | None) -> Progress:
+        """Restore the last state, if there is one."""
+        if not self._file.exists():
+            return Progress()
+        tensors = load_file(self._file)
+        load_weights(tower, _under(TOWER, tensors))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under(OPTIMIZER, tensors).items():
+            parameter, key = name.split(".")
+            state.setdefault(int(parameter), {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        if ema is not None:
+            ema.load(_under(AVERAGE, tensors))
+        with safe_open(self._file, "pt") as opened:
+            return Progress(**json.loads(opened.metadata()["progress"]))
+
+    def keep_best(self, tower: Tower) -> None:
+        _write(self._best, unique_weights(tower), {})
+
+    def load_best(self, tower: Tower) -> None:
+        load_weights(tower, load_file(self._best))
+
+    @property
+    def _file(self) -> Path:
+        return self.work / ".checkpoint.safetensors"
+
+    @property
+    def _best(self) -> Path:
+        return self.work / ".best.safetensors"
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _write(file: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    partial = file.with_suffix(".partial")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+    partial.replace(file)
