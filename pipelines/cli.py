@@ -122,11 +122,15 @@ def train_tower(
 
 @app.command()
 def embed(
-    home: Home = HOME, runtime: RuntimeKind = "inline", ray_address: RayAddress = None, json: Json = False
+    home: Home = HOME,
+    width: Annotated[int | None, typer.Option(min=1, help="Of the vectors, one the tower was trained for.")] = None,
+    runtime: RuntimeKind = "inline",
+    ray_address: RayAddress = None,
+    json: Json = False,
 ) -> None:
     """Encode every item with the current tower."""
     console = Console(json)
-    run = Run(home, load_run_config(DEFAULT), console, _runtime(runtime, ray_address))
+    run = Run(home, load_run_config(DEFAULT, {"width": width}), console, _runtime(runtime, ray_address))
     artifact = run.embeddings(run.store.current("dataset"), run.store.current("tower"))
     console.say("Next: [bold]recsys index[/]")
     console.finish(**artifact.manifest.metrics)

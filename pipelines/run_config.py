@@ -31,6 +31,11 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
             "width": 16,
             "text": {"max_tokens": 16, "vocab_size": 500, "width": 32, "layers": 1, "heads": 2},
             "image": {"pixels": 32, "patch": 16, "width": 32, "layers": 1, "heads": 2},
+            **dict.fromkeys(
+                ("llm", "language", "qformer"),
+                {"max_tokens": 16, "vocab_size": 500, "width": 32, "layers": 2, "heads": 2, "queries": 4},
+            ),
+            "queue": 0,
         },
         "trainer": {"steps": 40, "optimizer": {"warmup_steps": 5}, "evaluate_every": 10},
         "ranker": {"rounds": 40, "min_rows_per_leaf": 20},
