@@ -71,6 +71,7 @@ class RunConfig(BaseConfig):
     split: SplitConfig = SplitConfig()
     pairs: PairConfig = PairConfig()
     held_out: HeldOutConfig | None = None  # items that no tower learns from, and that towers are judged by
+    caption_languages: tuple[str, ...] | None = None  # of the captions that towers learn from; default: all
     tower: FamilyConfig = ClipConfig()
     start: Path | None = None  # a saved tower of the family to go on from
     teacher: Path | None = None  # a saved tower to distil from
@@ -88,6 +89,7 @@ class RunConfig(BaseConfig):
             pairs=self.pairs,
             split=self.split,
             held_out=self.held_out,
+            caption_languages=self.caption_languages,
             start=self.start,
             teacher=self.teacher,
         )

@@ -17,6 +17,7 @@ from pipelines.runtime import Runtime
 from recsys import schemas
 from recsys.artifacts import Artifact, ArtifactStore, write_atomically
 from recsys.config import BaseConfig
+from recsys.data.captions import Captions
 from recsys.data.dataset import Dataset
 from recsys.data.held_out import HeldOutConfig, held_out_rows
 from recsys.data.interactions import Interactions
@@ -48,6 +49,7 @@ class TowerConfig(BaseConfig):
     pairs: PairConfig = PairConfig()
     split: SplitConfig = SplitConfig()
     held_out: HeldOutConfig | None = None  # items never learned from; the judged queries of the others are captions
+    caption_languages: tuple[str, ...] | None = None  # of the captions to learn from; default: all
     start: Path | None = None  # a saved tower of the family to go on from, instead of a new one
     teacher: Path | None = None  # a saved tower to distil from, see trainer.contrast.distil
     made_from: str | None = None  # filled in by the job: names, sizes and times of the files of all folders named here
@@ -89,10 +91,11 @@ def fit(dataset: Path, config: TowerConfig, work: Path, cache: Path) -> None:
     """
     data = Dataset(dataset)
     trainable, pairs = learnable(data, config)
-    tower = _first_weights(data, trainable, config)
     captioned = trainable if config.held_out is not None else trainable[:0]
+    captions = Captions.of(data, captioned, config.caption_languages)
+    tower = _first_weights(data, trainable, captions, config)
     with workers.one_after_another():
-        items = PreparedItems.prepare(data, tower, work / ".pixels.npy", cache, captioned)
+        items = PreparedItems.prepare(data, tower, work / ".pixels.npy", cache, captions)
     progress = train(tower, items, trainable, pairs, config.trainer, work, _teacher(data, config))
     if workers.rank() > 0:
         return
@@ -127,7 +130,7 @@ def learnable(data: Dataset, config: TowerConfig) -> tuple[RowArray, ItemPairs]:
     return rows, pairs
 
 
-def _first_weights(data: Dataset, trainable: RowArray, config: TowerConfig) -> Tower:
+def _first_weights(data: Dataset, trainable: RowArray, captions: Captions, config: TowerConfig) -> Tower:
     torch.manual_seed(config.trainer.seed)
     if config.start is not None:
         tower = open_tower(config.start)
@@ -138,7 +141,8 @@ def _first_weights(data: Dataset, trainable: RowArray, config: TowerConfig) -> T
         tower.adopt(config.model)
     else:
         texts = item_texts(data.items)
-        tower = create_tower(config.model, [text for row in trainable if (text := texts[row])])
+        corpus = [*(text for row in trainable if (text := texts[row])), *captions.texts]
+        tower = create_tower(config.model, corpus)
     return tower.to(best_device())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,17 +34,19 @@ class Captions:
     order: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, data: Dataset, rows: RowArray) -> Captions:
+    def of(cls, data: Dataset, rows: RowArray, languages: Sequence[str] | None = None) -> Captions:
         """Queries with a grade above 0 for the items at ``rows``; those of all other items are left out.
 
         Args:
             data: its judged queries; every row of its catalogue has a place in ``offsets``.
             rows: items to learn from.
+            languages: keep queries in these only; default: in any, or in none that is named.
         """
         items = pl.DataFrame({schemas.ITEM_ID: data.ids.externals(rows)}, {schemas.ITEM_ID: pl.String}).unique()
-        judged = data.queries.filter(pl.col(schemas.GRADE) > 0).join(
-            items, on=schemas.ITEM_ID, how="semi", maintain_order="left"
-        )
+        kept = pl.col(schemas.GRADE) > 0
+        if languages is not None:
+            kept &= pl.col(schemas.LANGUAGE).is_in(list(languages))
+        judged = data.queries.filter(kept).join(items, on=schemas.ITEM_ID, how="semi", maintain_order="left")
         identity = [schemas.QUERY_ID, schemas.QUERY, schemas.LANGUAGE]
         captions = judged.select(identity).unique(maintain_order=True)
         numbers = judged.join(

@@ -57,7 +57,7 @@ class PreparedItems:
     captions: Captions
 
     @classmethod
-    def prepare(cls, dataset: Dataset, tower: Tower, scratch: Path, cache: Path, captioned: RowArray) -> PreparedItems:
+    def prepare(cls, dataset: Dataset, tower: Tower, scratch: Path, cache: Path, captions: Captions) -> PreparedItems:
         """Tokenise the texts and decode, or encode, every cover once.
 
         Args:
@@ -65,7 +65,7 @@ class PreparedItems:
             tower: whose preprocessing to use.
             scratch: file for the pictures; used as it is when it stands there already.
             cache: folder for the states of a frozen image encoder.
-            captioned: rows of the items whose captions may be read.
+            captions: of the items that may be learned from.
 
         Raises:
             ConfigError: the tower reads vectors of a width that the items do not bring.
@@ -73,7 +73,6 @@ class PreparedItems:
         texts, titles, untitled = (
             item_texts(dataset.items, parts) for parts in (ALL_PARTS, (schemas.TITLE,), (schemas.TAGS, schemas.TEXT))
         )
-        captions = Captions.of(dataset, captioned)
         images, has_image = _images(dataset, tower, scratch, cache)
         tokens, title_tokens, untitled_tokens, caption_tokens = (
             tower.text.tokens([text or "" for text in part]) for part in (texts, titles, untitled, captions.texts)

@@ -65,6 +65,13 @@ def test_nothing_of_other_items_is_read(data):
     assert len(Captions.of(data, np.int32([]))) == 0
 
 
+def test_captions_of_other_languages_are_left_out(data):
+    captions = Captions.of(data, data.ids.rows("abcd"), languages=["en"])
+    assert words(captions, data.ids.row("a")) == ["red bicycle"]
+    assert words(captions, data.ids.row("d")) == ["text of 1", "red bicycle"]
+    assert set(captions.languages) == {"en"}
+
+
 def test_draws_are_of_the_item_equally_likely_and_repeatable(data):
     captions = Captions.of(data, np.arange(6, dtype=np.int32))
     rows = np.tile(np.int32([0, 1, 3, NO_ROW, 2, 4, 5]), 3000)

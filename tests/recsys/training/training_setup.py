@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from recsys.data.captions import Captions
 from recsys.data.dataset import Dataset
 from recsys.encoders.image import ImageConfig
 from recsys.encoders.text import TextConfig
@@ -38,5 +39,5 @@ def fresh_tower(world: Dataset, config: ClipConfig = MODEL) -> ClipTower:
 
 def prepared(world: Dataset, tower: ClipTower, work: Path) -> PreparedItems:
     work.mkdir(exist_ok=True)
-    nobody = np.empty(0, np.int32)
-    return PreparedItems.prepare(world, tower, work / ".pixels.npy", work / ".cache", nobody)
+    none = Captions.of(world, np.empty(0, np.int32))
+    return PreparedItems.prepare(world, tower, work / ".pixels.npy", work / ".cache", none)
