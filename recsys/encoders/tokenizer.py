@@ -15,9 +15,11 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 
+from recsys.encoders.checkpoints import read_json
 from recsys.exceptions import ArtifactError
 
 TOKENIZER_FILE = "tokenizer.json"
+SETTINGS_FILE = "tokenizer_config.json"
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD_ID = 0
 RAREST_TOKEN = 2  # occurrences
@@ -61,20 +63,42 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 def load_tokenizer(path: Path) -> Tokenizer:
     """Tokenizer of a checkpoint in the hub's format: ``tokenizer.json``, or BERT's older ``vocab.txt``.
 
+    It pads with the token that ``tokenizer_config.json`` names, if there is one.
+
     Raises:
         ArtifactError: neither file is there.
     """
+    settings = read_json(path / SETTINGS_FILE)
     if (path / TOKENIZER_FILE).exists():
-        return Tokenizer.from_file(str(path / TOKENIZER_FILE))
-    if (path / "vocab.txt").exists():
-        return BertWordPieceTokenizer(str(path / "vocab.txt"))._tokenizer
-    raise ArtifactError(f"{path} has no {TOKENIZER_FILE} and no vocab.txt.", "Name a folder in the hub's format.")
+        tokenizer = Tokenizer.from_file(str(path / TOKENIZER_FILE))
+    elif (path / "vocab.txt").exists():
+        lowercase = bool(settings.get("do_lower_case", True))
+        tokenizer = BertWordPieceTokenizer(str(path / "vocab.txt"), lowercase=lowercase)._tokenizer
+    else:
+        raise ArtifactError(f"{path} has no {TOKENIZER_FILE} and no vocab.txt.", "Name a folder in the hub's format.")
+    pad = settings.get("pad_token")
+    pad = pad["content"] if isinstance(pad, dict) else pad
+    if pad is not None and (token := tokenizer.token_to_id(pad)) is not None:
+        pad_with(tokenizer, token)
+    return tokenizer
+
+
+def pad_with(tokenizer: Tokenizer, token: int) -> None:
+    """Make a tokenizer pad with a token; its file keeps it."""
+    tokenizer.enable_padding(pad_id=token, pad_token=tokenizer.id_to_token(token))
+
+
+def pad_id(tokenizer: Tokenizer) -> int:
+    """What a tokenizer pads with: what it was set to, or ``[PAD]``."""
+    if tokenizer.padding is not None:
+        return int(tokenizer.padding["pad_id"])
+    return tokenizer.token_to_id(PAD) or PAD_ID
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> npt.NDArray[np.int32]:
-    """Token ids ``[n, max_tokens]``, cut at ``max_tokens`` and padded with the tokenizer's ``[PAD]``."""
-    pad = tokenizer.token_to_id(PAD) or PAD_ID
+    """Token ids ``[n, max_tokens]``, cut at ``max_tokens`` and padded with :func:`pad_id`."""
+    pad = pad_id(tokenizer)
     tokenizer.enable_truncation(max_tokens)
-    tokenizer.enable_padding(pad_id=pad, pad_token=PAD, length=max_tokens)
+    tokenizer.enable_padding(pad_id=pad, pad_token=tokenizer.id_to_token(pad), length=max_tokens)
     ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
     return np.asarray(ids, dtype=np.int32).reshape(len(texts), max_tokens)

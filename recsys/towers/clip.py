@@ -1,180 +1,153 @@
-"""CLIP item tower: ViT + BERT, contrastively trained, fused into one item vector (2103.00020, 2405.16789).
+"""CLIP item tower: a dual encoder of pictures and texts, contrastively trained, fused into one item vector.
 
-The text and the image read-out are CLIP's two projections. The fused read-out mixes the same two projections by a gate,
-so an item that lacks one of them falls back on the other, and texts, pictures and items all live in one space.
+The text and the image read-out are CLIP's two projections (2103.00020). The fused read-out mixes the same two by a gate
+(after 2405.16789), so an item that lacks one falls back on the other, and texts, pictures and items live in one space.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal, cast
 
 import torch
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers.models.bert.configuration_bert import BertConfig
-from transformers.models.bert.modeling_bert import BertModel
-from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTModel
 
-from recsys.artifacts import sha256_of
 from recsys.config import BaseConfig
-from recsys.encoders.image import ImageConfig, ImageEncoder
+from recsys.encoders.checkpoints import model_type
+from recsys.encoders.dual_encoders import DUAL_ENCODERS
+from recsys.encoders.image import PREPROCESSOR_FILE, ImageConfig, ImageEncoder
 from recsys.encoders.text import TextConfig, TextEncoder
-from recsys.encoders.tokenizer import TOKENIZER_FILE
-from recsys.exceptions import ArtifactError
-from recsys.towers.base import READ_OUTS, ItemBatch
-from recsys.towers.logit_scale import new_logit_scale
-from recsys.types import FloatArray, Image
-
-WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
-QUERIES_PER_BATCH = 256
+from recsys.encoders.tokenizer import SETTINGS_FILE, TOKENIZER_FILE
+from recsys.exceptions import ConfigError
+from recsys.towers.base import TowerInputs
+from recsys.towers.fusion import GatedFusion
+from recsys.towers.tower import Tower, unit
 
 
 class ClipConfig(BaseConfig):
     """Both encoders and the width of the common space."""
 
+    family: Literal["clip"] = "clip"
+    checkpoint: Path | None = None  # a whole CLIP, Chinese-CLIP or SigLIP: both encoders, their projections and scale
     text: TextConfig = TextConfig()
     image: ImageConfig = ImageConfig()
-    width: int = 64
+    width: int = 64  # a whole checkpoint brings its own
+    widths: tuple[int, ...] = ()  # smaller ones to serve from the same weights
 
 
-class ClipTower(nn.Module):
+class ClipTower(Tower):
     """Dual encoder with a gated fusion.
 
     Args:
         text: encoder of texts.
         image: encoder of pictures.
         width: d of the common space.
+        widths: see :class:`recsys.towers.tower.Tower`.
     """
 
-    def __init__(self, text: TextEncoder, image: ImageEncoder, width: int) -> None:
-        super().__init__()
+    family = "clip"
+    text: TextEncoder
+
+    def __init__(self, text: TextEncoder, image: ImageEncoder, width: int, widths: Sequence[int] = ()) -> None:
+        super().__init__(width, widths)
         self.text = text
         self.image = image
-        self.width = width
         self.text_projection = nn.Linear(text.width, width, bias=False)
         self.image_projection = nn.Linear(image.width, width, bias=False)
-        self.gate = nn.Linear(text.width + image.width, width)
-        self.match_scale = new_logit_scale()  # image <-> text
-        self.pair_scale = new_logit_scale()  # item <-> item
-        self._fingerprint: str | None = None
+        self.fusion = GatedFusion(text.width, image.width, width)
 
     @classmethod
     def create(cls, config: ClipConfig, corpus: Sequence[str]) -> ClipTower:
-        """A new tower; its tokenizer is trained on ``corpus`` unless a checkpoint brings one."""
-        return cls(TextEncoder.create(config.text, corpus), ImageEncoder.create(config.image), config.width)
-
-    def forward(self, tokens: Tensor, has_text: Tensor, pixels: Tensor, has_image: Tensor) -> dict[str, Tensor]:
-        """Read-outs ``fused``, ``text`` and ``image``, each ``[n, width]``: unit rows, zero where nothing is there.
-
-        Args:
-            tokens: int ``[n, length]``.
-            has_text: bool ``[n]``.
-            pixels: uint8 ``[n, 3, size, size]``.
-            has_image: bool ``[n]``.
-        """
-        text_state = self.text(tokens) * has_text[:, None]
-        image_state = self.image(pixels) * has_image[:, None]
-        text, image = self.text_projection(text_state), self.image_projection(image_state)
-        gate = torch.sigmoid(self.gate(torch.cat([text_state, image_state], dim=1)))
-        gate = torch.where(has_text[:, None] & has_image[:, None], gate, has_image[:, None].to(gate.dtype))
-        fused = gate * image + (1 - gate) * text
-        return {"fused": _unit(fused), "text": _unit(text), "image": _unit(image)}
-
-    def read_text(self, tokens: Tensor) -> Tensor:
-        """The ``text`` read-out alone, ``[n, width]``."""
-        return _unit(self.text_projection(self.text(tokens)))
-
-    def read_image(self, pixels: Tensor) -> Tensor:
-        """The ``image`` read-out alone, ``[n, width]``."""
-        return _unit(self.image_projection(self.image(pixels)))
-
-    @torch.inference_mode()
-    def encode_items(self, batch: ItemBatch) -> Mapping[str, FloatArray]:
-        self.eval()
-        outputs = self(
-            torch.from_numpy(self.text.tokens([text or "" for text in batch.texts])),
-            torch.tensor([text is not None for text in batch.texts], dtype=torch.bool),
-            torch.from_numpy(self.image.prepare(batch.images)),
-            torch.tensor([image is not None for image in batch.images], dtype=torch.bool),
-        )
-        return {name: outputs[name].float().numpy() for name in READ_OUTS}
-
-    @torch.inference_mode()
-    def encode_text(self, texts: Sequence[str]) -> FloatArray:
-        self.eval()
-        tokens = torch.from_numpy(self.text.tokens(texts))
-        return torch.cat([self.read_text(part) for part in tokens.split(QUERIES_PER_BATCH)]).numpy()
-
-    @torch.inference_mode()
-    def encode_image(self, images: Sequence[Image]) -> FloatArray:
-        self.eval()
-        starts = range(0, max(1, len(images)), QUERIES_PER_BATCH)
-        parts = (self.image.prepare(images[start : start + QUERIES_PER_BATCH]) for start in starts)
-        return torch.cat([self.read_image(torch.from_numpy(part)) for part in parts]).numpy()
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the saved files.
-
-        Raises:
-            ArtifactError: the tower was neither saved nor loaded, so its weights may still change.
-        """
-        if self._fingerprint is None:
-            raise ArtifactError("This tower has no fingerprint yet.", "Save it first.")
-        return self._fingerprint
-
-    def save(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(weights, path / WEIGHTS_FILE)
-        self.text.tokenizer.save(str(path / TOKENIZER_FILE))
-        config = {
-            "family": "clip",
-            "width": self.width,
-            "max_tokens": self.text.max_tokens,
-            "image_mean": self.image.mean.flatten().tolist(),
-            "image_std": self.image.std.flatten().tolist(),
-            "text": self.text.bert.config.to_diff_dict(),
-            "image": self.image.vit.config.to_diff_dict(),
-        }
-        (path / CONFIG_FILE).write_text(json.dumps(config, indent=2))
-        self._fingerprint = _fingerprint(path)
+        if config.checkpoint is not None:
+            return cls.from_checkpoint(config.checkpoint, config)
+        text, image = TextEncoder.create(config.text, corpus), ImageEncoder.create(config.image)
+        return cls(text, image, config.width, config.widths)
 
     @classmethod
-    def load(cls, path: Path) -> ClipTower:
-        """Read a saved tower.
+    def from_checkpoint(cls, path: Path, config: ClipConfig) -> ClipTower:
+        """A whole dual encoder in the hub's format; only the fusion starts fresh.
+
+        Args:
+            path: the folder.
+            config: says what is frozen, which layer is read, where texts are cut, and the smaller widths.
 
         Raises:
-            ArtifactError: the directory holds no CLIP tower.
+            ConfigError: it is no dual encoder that we know.
+            ArtifactError: weights or tokenizer are missing.
         """
-        file = path / CONFIG_FILE
-        config = json.loads(file.read_text()) if file.exists() else {}
-        if config.get("family") != "clip":
-            raise ArtifactError(f"{path} holds no CLIP tower.", "Name the directory that `recsys train-tower` wrote.")
-        bert = BertModel(BertConfig.from_dict(config["text"]), add_pooling_layer=False)
-        vit = ViTModel(ViTConfig.from_dict(config["image"]), add_pooling_layer=False)
-        tokenizer = Tokenizer.from_file(str(path / TOKENIZER_FILE))
-        tower = cls(
-            TextEncoder(bert, tokenizer, config["max_tokens"]),
-            ImageEncoder(vit, config["image_mean"], config["image_std"]),
-            config["width"],
+        kind = model_type(path)
+        if kind not in DUAL_ENCODERS:
+            known = ", ".join(DUAL_ENCODERS)
+            raise ConfigError(f"{path} holds a {kind!r} model.", f"A whole checkpoint of this family can be {known}.")
+        whole = DUAL_ENCODERS[kind].load(path)
+        text = TextEncoder.from_checkpoint(path, config.text.max_tokens, config.text.frozen, model=whole.text_model)
+        image = ImageEncoder.from_checkpoint(path, config.image.layer, config.image.frozen, whole.vision_model)
+        projected = DUAL_ENCODERS[kind].projected
+        tower = cls(text, image, whole.config.projection_dim if projected else image.width, config.widths)
+        with torch.no_grad():
+            if projected:
+                tower.text_projection.weight.copy_(whole.text_projection.weight)
+                tower.image_projection.weight.copy_(whole.visual_projection.weight)
+            else:
+                nn.init.eye_(tower.text_projection.weight)
+                nn.init.eye_(tower.image_projection.weight)
+                tower.match_bias.copy_(whole.logit_bias.squeeze())
+            tower.match_scale.copy_(whole.logit_scale.squeeze())
+        return tower
+
+    @classmethod
+    def restore(cls, description: Mapping[str, Any], tokenizer: Tokenizer) -> ClipTower:
+        text, image = TextEncoder.restore(description["text"], tokenizer), ImageEncoder.restore(description["image"])
+        return cls(text, image, description["width"], description["widths"])
+
+    def describe(self) -> dict[str, Any]:
+        return {"text": self.text.describe(), "image": self.image.describe()}
+
+    def forward(self, inputs: TowerInputs) -> dict[str, Tensor]:
+        text_state, image_state = self.text(inputs.tokens), self.image(inputs.images)
+        text, image = self.text_projection(text_state), self.image_projection(image_state)
+        out: dict[str, Tensor] = self.fusion(text_state, image_state, text, image, inputs.has_text, inputs.has_image)
+        return out
+
+    def read_text(self, tokens: Tensor) -> Tensor:
+        return unit(self.text_projection(self.text(tokens)))
+
+    def read_image(self, images: Tensor) -> Tensor:
+        return unit(self.image_projection(self.image(images)))
+
+    def export(self, path: Path) -> None:
+        """Write both encoders, projections, scale, tokenizer and preprocessing as a CLIP checkpoint of the hub.
+
+        ``transformers`` opens it and gives the same text and image vectors. The fusion has no place there: a tower that
+        is to encode items again is kept by :meth:`save`.
+
+        Raises:
+            ConfigError: the encoders are no pair that a CLIP or a Chinese-CLIP is made of.
+        """
+        kinds = (self.image.kind, self.text.kind)
+        whole = next(
+            (dual for dual in DUAL_ENCODERS.values() if dual.projected and (dual.image, dual.text) == kinds), None
         )
-        tower.load_state_dict(load_file(path / WEIGHTS_FILE))
-        tower._fingerprint = _fingerprint(path)
-        return tower.eval()
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return F.normalize(vectors.float(), dim=1)
-
-
-def _fingerprint(path: Path) -> str:
-    files = (WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE)
-    return hashlib.sha256("".join(sha256_of(path / file) for file in files).encode()).hexdigest()[:16]
+        if whole is None:
+            raise ConfigError(
+                f"A tower of {kinds[0]} and {kinds[1]} has no form in the hub.",
+                "Keep it by `save`, or train from a CLIP or Chinese-CLIP checkpoint.",
+            )
+        vision, text = cast(Any, self.image.backbone), cast(Any, self.text.backbone)
+        config = whole.config(
+            vision_config=vision.config.to_dict(), text_config=text.config.to_dict(), projection_dim=self.full_width
+        )
+        with torch.device("meta"):
+            model = whole.model(config)
+        model.vision_model, model.text_model = vision, text
+        model.visual_projection, model.text_projection = self.image_projection, self.text_projection
+        model.logit_scale = self.match_scale
+        model.save_pretrained(path)
+        tokenizer = self.text.tokenizer
+        tokenizer.save(str(path / TOKENIZER_FILE))
+        reader = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": tokenizer.id_to_token(self.text.pad_id)}
+        (path / SETTINGS_FILE).write_text(json.dumps(reader, indent=2))
+        (path / PREPROCESSOR_FILE).write_text(json.dumps(self.image.preprocessor(), indent=2))
