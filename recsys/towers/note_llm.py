@@ -31,6 +31,9 @@ class NoteLlmConfig(BaseConfig):
     width: int = 64
     widths: tuple[int, ...] = ()  # smaller ones to serve from the same weights
     generative_weight: float = Field(default=GENERATIVE_WEIGHT, ge=0)  # a, beside the contrast's 1
+    asked_share: float = Field(
+        default=1.0, ge=0, le=1
+    )  # of a batch's notes that are to be written about; fewer is faster
 
 
 class NoteLlmTower(NoteTower):

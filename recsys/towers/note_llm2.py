@@ -40,6 +40,9 @@ class NoteLlm2Config(BaseConfig):
     width: int = 64
     widths: tuple[int, ...] = ()  # smaller ones to serve from the same weights
     generative_weight: float = Field(default=GENERATIVE_WEIGHT, ge=0)  # a, beside the contrast's 1
+    asked_share: float = Field(
+        default=1.0, ge=0, le=1
+    )  # of a batch's notes that are to be written about; fewer is faster
 
 
 class LateFusion(nn.Module):
@@ -129,7 +132,7 @@ class NoteLlm2Tower(NoteTower):
             "fused": text.index_copy(0, rows, fused),
             "text": text,
             "image": torch.zeros_like(text).index_copy(0, rows, seen),
-            "pictures": text.new_zeros(len(inputs), *pictures.shape[1:]).index_copy(0, rows, pictures),
+            "pictures": pictures.new_zeros(len(inputs), *pictures.shape[1:]).index_copy(0, rows, pictures),
         }
 
     def read_image(self, images: Tensor) -> Tensor:

@@ -50,17 +50,21 @@ def with_hashtag(text: str, tag: str) -> str:
     return "\n".join(lines).strip()
 
 
-def draw_tasks(notes: Sequence[Note], random: torch.Generator) -> list[NoteTask]:
-    """One task a note; a note that lacks what was drawn gets the other task, one that lacks both gets none.
+def draw_tasks(notes: Sequence[Note], share: float, random: torch.Generator) -> list[NoteTask]:
+    """At most one task a note; a note that lacks what was drawn gets the other task, one that lacks both gets none.
 
     Args:
         notes: the words of the items.
-        random: which task, and which hashtag is taken out; every copy of it is, so that none gives it away.
+        share: of the notes that are asked at all.
+        random: who is asked, which task, and which hashtag is taken out: with every copy of it, so that none tells.
     """
+    asked = (torch.rand(len(notes), generator=random) < share).tolist()
     kinds = torch.rand(len(notes), generator=random).tolist()
     choices = torch.rand(len(notes), generator=random).tolist()
     tasks = []
     for row, (note, kind, choice) in enumerate(zip(notes, kinds, choices, strict=True)):
+        if not asked[row]:
+            continue
         if note.tags and (kind < HASHTAG_SHARE or not note.category):
             answer = note.tags[int(choice * len(note.tags))]
             kept = tuple(tag for tag in note.tags if tag != answer)

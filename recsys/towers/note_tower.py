@@ -41,7 +41,7 @@ class NoteTower(Tower, ABC):
         self.text = text
         self.prompter = NotePrompter(text)
         self.projection = nn.Linear(text.width, width)
-        self.generative_weight = GENERATIVE_WEIGHT
+        self.generative_weight, self.asked_share = GENERATIVE_WEIGHT, 1.0
         nn.init.constant_(self.pair_scale, INITIAL_PAIR_SCALE)
 
     @abstractmethod
@@ -49,7 +49,7 @@ class NoteTower(Tower, ABC):
         """What stands in the spots of prompts, ``[n, spots, llm width]``, of images as in :class:`TowerInputs`."""
 
     def adopt(self, config: Any) -> None:
-        self.generative_weight = config.generative_weight
+        self.generative_weight, self.asked_share = config.generative_weight, config.asked_share
         self.text.frozen = config.llm.frozen
         self.text.model.requires_grad_(not config.llm.frozen)
 
@@ -63,7 +63,9 @@ class NoteTower(Tower, ABC):
         """The a L_gen: cross-entropy a token of categories, and of hashtags that were taken out of their notes."""
         pictures, has_image = out["pictures"], batch.inputs.has_image
         looked_at = (has_image & (pictures.shape[1] > 0)).tolist()
-        tasks = [task for task in draw_tasks(batch.notes, batch.random) if task.text or looked_at[task.row]]
+        tasks = [
+            task for task in draw_tasks(batch.notes, self.asked_share, batch.random) if task.text or looked_at[task.row]
+        ]
         if self.generative_weight == 0 or not tasks:
             return {}
         rows = torch.tensor([task.row for task in tasks], device=self.device)

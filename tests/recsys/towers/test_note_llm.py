@@ -158,7 +158,7 @@ def test_save_and_load_change_nothing(tower: NoteLlmTower, tmp_path: Path) -> No
 def test_the_loss_is_the_cross_entropy_of_the_answers_and_their_ends(tower: NoteLlmTower) -> None:
     """Each task alone, by the model's own scores, token after token; a note without tags and category has no part."""
     batch = training_batch(tower, seed=5)
-    tasks = draw_tasks(NOTES, torch.Generator().manual_seed(5))
+    tasks = draw_tasks(NOTES, 1.0, torch.Generator().manual_seed(5))
     assert [task.row for task in tasks] == [0, 1, 2]
     losses = []
     for task in tasks:

@@ -284,6 +284,18 @@ def test_a_poisoned_batch_stays_finite(tower: NoteLlm2Tower) -> None:
     tower.eval()
 
 
+def test_bfloat16_gives_nearly_the_same(tower: NoteLlm2Tower) -> None:
+    batch = training_batch(tower)
+    exact = tower(batch.inputs)
+    loss = tower.objective(batch, exact)["generation"]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = tower(batch.inputs)
+        again = tower.objective(training_batch(tower), rounded)["generation"]
+    for name in ("fused", "text", "image"):
+        torch.testing.assert_close(rounded[name], exact[name], atol=0.05, rtol=0)
+    torch.testing.assert_close(again, loss, atol=0, rtol=0.03)
+
+
 def test_the_state_at_a_position_is_taken_row_by_row() -> None:
     states = torch.arange(12.0).reshape(2, 3, 2)
     assert at(states, torch.tensor([2, 0])).tolist() == [[4.0, 5.0], [6.0, 7.0]]
