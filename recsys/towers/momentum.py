@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from recsys.exceptions import ConfigError
+
 NO_ITEM = -1
 
 
@@ -35,9 +37,18 @@ class Momentum(nn.Module):
 
     @torch.no_grad()
     def follow(self, originals: Mapping[str, nn.Module]) -> None:
-        """``copy = momentum * copy + (1 - momentum) * original``; buffers (running statistics) are taken over."""
+        """``copy = momentum * copy + (1 - momentum) * original``; buffers (running statistics) are taken over.
+
+        Raises:
+            ConfigError: the originals have other parameters than when they were copied.
+        """
         for name, copy in self.copies.items():
             parameters = dict(originals[name].named_parameters())
+            if lost := sorted(dict(copy.named_parameters()).keys() - parameters.keys()):
+                raise ConfigError(
+                    f"Slow copies cannot follow {name}, which has no {lost[0]} any more.",
+                    "Train without LoRA, or set `queue` and `alpha` to 0.",
+                )
             for key, slow in copy.named_parameters():
                 slow.lerp_(parameters[key], 1 - self.momentum)
             buffers = dict(originals[name].named_buffers())

@@ -3,10 +3,12 @@ from __future__ import annotations
 from copy import deepcopy
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from recsys.exceptions import ConfigError
 from recsys.towers.momentum import FeatureQueue, Momentum
 from recsys.towers.weights import load_weights, unique_weights
 
@@ -33,6 +35,8 @@ def test_a_copy_may_lack_parts_and_never_drops_out() -> None:
     slow.follow({"net": live})
     assert slow.train().training is False
     assert "left" not in slow["net"]
+    with pytest.raises(ConfigError, match="kept"):
+        slow.follow({"net": nn.ModuleDict({"left": nn.Linear(2, 2)})})
 
 
 def pairs(start: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,0 +1,43 @@
+"""Search looked at again: what retrieval found, put in order by a tower that sees text and picture together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from recsys.towers.abilities import Matching
+from recsys.towers.tower import ROWS_AT_ONCE
+from recsys.types import FloatArray, Image
+
+
+@torch.inference_mode()
+def rerank_by_match(
+    tower: Matching, text: str, images: Sequence[Image | FloatArray | None], cosines: FloatArray
+) -> FloatArray:
+    """Scores of the k candidates of one search: log odds of a match plus cosine (2201.12086).
+
+    A candidate without a picture cannot be judged: it counts as a match of average odds among those that can, so only
+    its cosine speaks for or against it.
+
+    Args:
+        tower: judges.
+        text: the query.
+        images: pictures of the candidates, ``None`` where there is none.
+        cosines: of query and candidates, ``[k]``.
+
+    Returns:
+        float32 ``[k]``; ``np.argsort(-scores, kind="stable")`` is the new order.
+    """
+    tower.eval()
+    seen = [place for place, image in enumerate(images) if image is not None]
+    tokens = torch.from_numpy(tower.text.tokens([text])).to(tower.device)
+    odds = np.zeros(len(images), np.float32)
+    for start in range(0, len(seen), ROWS_AT_ONCE):
+        places = seen[start : start + ROWS_AT_ONCE]
+        pictures = torch.from_numpy(tower.image.prepare([images[place] for place in places])).to(tower.device)
+        odds[places] = tower.match_logits(tokens.expand(len(places), -1), pictures).float().cpu().numpy()
+    if seen:
+        odds[[image is None for image in images]] = odds[seen].mean()
+    return odds + np.asarray(cosines, np.float32)
