@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from recsys.config import BaseConfig
 from recsys.encoders.blip_checkpoint import fill_from_bert, fill_from_blip, grounded_sizes
-from recsys.encoders.grounded_bert import GroundedBert, GroundedBertSizes, KeysValues
+from recsys.encoders.grounded_bert import GroundedBert, GroundedBertSizes, KeysValues, pick
 from recsys.encoders.hub_weights import hub_config, hub_weights
 from recsys.encoders.next_token import next_token
 from recsys.encoders.tokenizer import (
@@ -34,6 +34,7 @@ from recsys.encoders.tokenizer import (
 from recsys.exceptions import ConfigError
 
 DEC, ENC = ROLE_TOKENS = ("[DEC]", "[ENC]")  # in the order in which BLIP's vocabulary has them
+FEWEST_TOGETHER, MOST_PARTS = 32, 6  # texts are read in parts of like length
 
 _BETWEEN_CHINESE = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef]) +(?=[\u3000-\u9fff\uff00-\uffef])")
 
@@ -142,32 +143,40 @@ class GroundedText(nn.Module):
             tokens: ids ``[n, length]`` as :meth:`tokens` gives them.
             bert: reads with these weights instead, such as a momentum copy.
         """
-        return self._first(bert or self.bert, tokens, None)
+        return self._first(bert or self.bert, tokens)
 
-    def beside(self, tokens: Tensor, pictures: list[KeysValues]) -> Tensor:
+    def beside(self, tokens: Tensor, pictures: list[KeysValues], which: Tensor | None = None) -> Tensor:
         """The [ENC] states ``[n, width]`` of texts read beside pictures.
 
         Args:
             tokens: ids ``[n, length]`` as :meth:`tokens` gives them.
-            pictures: one a text, from :meth:`recsys.encoders.grounded_bert.GroundedBert.look`.
+            pictures: from :meth:`recsys.encoders.grounded_bert.GroundedBert.look`.
+            which: the picture beside each text, int ``[n]``; default: the one in its row.
         """
-        return self._first(self.bert, self._led_by(self.match_id, tokens), pictures)
+        own = torch.arange(len(tokens), device=tokens.device)
+        return self._first(self.bert, self._led_by(self.match_id, tokens), pictures, own if which is None else which)
 
     def predict(self, tokens: Tensor, pictures: list[KeysValues]) -> tuple[Tensor, Tensor, Tensor]:
-        """Next-token logits at every place that has a next token; nothing is computed for padding.
+        """Next-token logits at every place that has a next token; none are computed for padding.
 
         Args:
             tokens: ids ``[n, length]`` as :meth:`tokens` gives them.
             pictures: one a text.
 
         Returns:
-            Logits ``[m, vocab_size]``, the tokens that follow ``[m]``, and the row of each ``[m]``.
+            Logits ``[m, vocab_size]``, the tokens that follow ``[m]``, and the row of each ``[m]``, row by row.
         """
-        tokens = self._led_by(self.write_id, self._cut(tokens))
-        hidden, _ = self.bert.write(tokens[:, :-1], pictures)
-        labels = tokens[:, 1:].long()
-        rows, places = (labels != self.pad_id).nonzero(as_tuple=True)
-        return self.bert.logits(hidden[rows, places]), labels[rows, places], rows
+        tokens = self._led_by(self.write_id, tokens)
+        found = []
+        for rows in self._by_length(tokens):
+            some = self._cut(tokens[rows])
+            hidden, _ = self.bert.write(some[:, :-1], pick(pictures, rows))
+            labels = some[:, 1:].long()
+            row, place = (labels != self.pad_id).nonzero(as_tuple=True)
+            found.append((hidden[row, place], labels[row, place], rows[row]))
+        hidden, labels, rows = (torch.cat(parts) for parts in zip(*found, strict=True))
+        order = rows.argsort(stable=True)
+        return self.bert.logits(hidden[order]), labels[order], rows[order]
 
     @torch.no_grad()
     def write(
@@ -199,11 +208,23 @@ class GroundedText(nn.Module):
         ids = [row[: row.index(self.end_id)] if self.end_id in row else row for row in tokens.tolist()]
         return [_BETWEEN_CHINESE.sub("", text) for text in self.tokenizer.decode_batch(ids)]
 
-    def _first(self, bert: GroundedBert, tokens: Tensor, pictures: list[KeysValues] | None) -> Tensor:
+    def _first(
+        self, bert: GroundedBert, tokens: Tensor, pictures: list[KeysValues] | None = None, which: Tensor | None = None
+    ) -> Tensor:
         if len(tokens) == 0:
             return torch.zeros(0, self.width, device=tokens.device)
-        tokens = self._cut(tokens)
-        return bert.read(tokens, tokens != self.pad_id, pictures)[:, 0]
+        parts = self._by_length(tokens)
+        states = []
+        for rows in parts:
+            some = self._cut(tokens[rows])
+            beside = None if pictures is None or which is None else pick(pictures, which[rows])
+            states.append(bert.read(some, some != self.pad_id, beside)[:, 0])
+        return torch.cat(states)[torch.cat(parts).argsort()]
+
+    def _by_length(self, tokens: Tensor) -> list[Tensor]:
+        """Rows in parts of like length, which spares most of the padding."""
+        order = (tokens != self.pad_id).sum(dim=1).argsort(stable=True)
+        return list(order.split(max(FEWEST_TOGETHER, -(-len(order) // MOST_PARTS))))
 
     def _cut(self, tokens: Tensor) -> Tensor:
         """Without the columns that are padding in every row."""

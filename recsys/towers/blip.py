@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys.config import BaseConfig
-from recsys.encoders.grounded_bert import INITIAL_STD, GroundedBert, KeysValues, pick
+from recsys.encoders.grounded_bert import INITIAL_STD, GroundedBert, KeysValues
 from recsys.encoders.grounded_text import GroundedText, GroundedTextConfig
 from recsys.encoders.hub_weights import hub_config, hub_weights
 from recsys.encoders.image import ImageConfig, ImageEncoder
@@ -268,4 +268,4 @@ class BlipTower(Matching, Captioning):
         texts = torch.cat([own, own[wrong_image >= 0], wrong_text[wrong_text >= 0]])
         images = torch.cat([own, wrong_image[wrong_image >= 0], own[wrong_text >= 0]])
         labels = torch.zeros_like(texts).index_fill(0, own, 1)
-        return F.cross_entropy(self.matching_head(self.text.beside(tokens[texts], pick(pictures, images))), labels)
+        return F.cross_entropy(self.matching_head(self.text.beside(tokens[texts], pictures, images)), labels)

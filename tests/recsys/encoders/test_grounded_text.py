@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from recsys.encoders.grounded_bert import pick
 from recsys.encoders.grounded_text import GroundedText, GroundedTextConfig
 
 CORPUS = ["a red apple falls", "the blue sea", "green hills", "红色的苹果 apple", "蓝色大海"] * 2
@@ -83,6 +84,24 @@ def test_the_seed_decides_what_is_drawn(text: GroundedText, states: torch.Tensor
 def test_chinese_is_written_without_spaces(text: GroundedText) -> None:
     ids = [text.tokenizer.token_to_id(character) for character in ("红", "色", "apple", "大", "海")]
     assert text.texts(torch.tensor([ids])) == ["红色 apple 大海"]
+
+
+def test_texts_in_parts_of_like_length_are_read_as_each_alone(text: GroundedText) -> None:
+    many = [CORPUS[row % 5] * (1 + row % 3) for row in range(101)]
+    tokens = torch.from_numpy(text.tokens(many)).long()
+    states = torch.randn(4, 5, 12, generator=torch.Generator().manual_seed(3))
+    which = torch.randint(0, 4, (101,), generator=torch.Generator().manual_seed(4))
+    pictures = text.bert.look(states)
+    assert len(text._by_length(tokens)) > 3
+    read, beside = text(tokens), text.beside(tokens, pictures, which)
+    logits, labels, rows = text.predict(tokens, pick(pictures, which))
+    for row in range(0, 101, 7):
+        alone, own = tokens[row : row + 1], pick(pictures, which[row : row + 1])
+        torch.testing.assert_close(read[row : row + 1], text(alone), atol=1e-5, rtol=0)
+        torch.testing.assert_close(beside[row : row + 1], text.beside(alone, own), atol=1e-5, rtol=0)
+        want, following, _ = text.predict(alone, own)
+        torch.testing.assert_close(logits[rows == row], want, atol=1e-5, rtol=0)
+        assert torch.equal(labels[rows == row], following)
 
 
 def test_nothing_to_write_gives_nothing(text: GroundedText) -> None:
