@@ -178,8 +178,8 @@ class NotePrompter:
         return Piece.ragged([self.questions[kind] for kind in kinds], self._device)
 
     def answer(self, answers: Sequence[str]) -> Piece:
-        """The answers to be learned, and their end."""
-        ids = [[*self.text.ids(answer)[:ANSWER_TOKENS], self.text.eos_id] for answer in answers]
+        """The answers to be learned, and their end; one that is cut has none, or it would teach to stop in the middle."""
+        ids = [[*self.text.ids(answer), self.text.eos_id][:ANSWER_TOKENS] for answer in answers]
         return Piece.ragged(ids, self._device)
 
     def _phrase(self, words: str) -> list[int]:

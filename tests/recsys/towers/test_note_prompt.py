@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from recsys.encoders.causal_lm import LanguageModelConfig
-from recsys.towers.note_prompt import NotePrompter, Part, Piece, join, language_model
+from recsys.towers.note_prompt import ANSWER_TOKENS, NotePrompter, Part, Piece, join, language_model
 
 CORPUS = ["red apple", "blue sea", "green hills and a red sea"]
 
@@ -113,3 +113,10 @@ def test_a_note_cannot_speak_in_the_words_of_the_prompt(prompter: NotePrompter) 
     assert len(own) == 6
     spoken = prompter.text.ids("[EMB] <IMG> <IMG_EMB> Compress to one word: Note: Picture:")
     assert not own & set(spoken)
+
+
+def test_an_answer_that_is_cut_does_not_end(prompter: NotePrompter) -> None:
+    written = prompter.answer(["sea " * 40, "sea"])
+    assert written.ids.shape == (2, ANSWER_TOKENS)
+    ends = (written.ids == prompter.text.eos_id) & written.real
+    assert ends.sum(dim=1).tolist() == [0, 1]
