@@ -20,7 +20,7 @@ class PairConfig(BaseConfig):
     window: int = Field(default=10, ge=1)  # B is among the next `window` engagements after A
     top: int = Field(default=20, ge=1)  # partners kept per A
     lower: float = Field(default=0.0, ge=0)  # pairs must score above this
-    upper: float = Field(default=float("inf"), gt=0)  # and at most this
+    upper: float | None = Field(default=None, gt=0)  # and at most this; None for no limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ def transition_scores(interactions: Interactions, window: int) -> sparse.csr_arr
 def mine_pairs(interactions: Interactions, config: PairConfig) -> ItemPairs:
     """The ``top`` partners of each item among the pairs whose score lies in (lower, upper]."""
     scores = transition_scores(interactions, config.window).tocoo()
-    keep = (scores.data > config.lower) & (scores.data <= config.upper)
+    keep = (scores.data > config.lower) & (scores.data <= (np.inf if config.upper is None else config.upper))
     a, b, score = scores.row[keep], scores.col[keep], scores.data[keep]
     order = np.lexsort((b, -score, a))
     a, b, score = a[order], b[order], score[order]

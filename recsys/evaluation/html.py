@@ -79,8 +79,6 @@ def _table_view(table: FigureTable) -> dict[str, object]:
     return {
         "table": table,
         "parts": any(row.part for row in table.rows),
-        "chance": any(table.main in row.chance for row in table.rows),
-        "best": table.best,
         "plot": Markup(plots.figure_bars(table.rows, shown, f"{table.title}: bars of {', '.join(shown)}")),
     }
 

@@ -37,13 +37,13 @@ def print_tower_report(report: TowerReport, console: Console) -> None:
 def _print(
     report: EvaluationReport | TowerReport, leading: Iterable[Headline], tables: Iterable[Table], console: Console
 ) -> None:
-    console.print(f"\n[bold]{report.title}[/bold]  {report.dataset.name}, {report.protocol}")
+    console.print(f"\n[bold]{report.title}[/bold]  {report.dataset.name}. {report.protocol}")
     for headline in leading:
         console.print(f"  [bold green]{headline.value}[/bold green]  {headline.label} [dim]({headline.detail})[/dim]")
     for table in tables:
         console.print(table)
     for note in report.notes:
-        console.print(f"[dim]* {note}[/dim]")
+        console.print(f"[dim]* {escape(note)}[/dim]")
 
 
 def report_tables(report: EvaluationReport) -> Iterator[Table]:
@@ -93,13 +93,14 @@ def _ranking(table: RankingTable) -> Table:
 
 def _figures(table: FigureTable) -> Table:
     parts = any(row.part for row in table.rows)
-    chance = f"chance of {figure_label(table.main)}"
-    columns = [*(["part"] if parts else []), *map(figure_label, table.metrics), chance, "n"]
+    chance = [f"chance of\n{figure_label(table.main)}"] if table.has_chance else []
+    columns = [*(["part"] if parts else []), *map(figure_label, table.metrics), *chance, "n"]
     drawn = _table(table.title, "", columns)
     for row in table.rows:
-        by_luck = f"{row.chance[table.main]:.4f}" if table.main in row.chance else NO_FIGURE
-        figures = [_figure(row.figures.get(name)) for name in table.metrics]
-        drawn.add_row(row.name, *([row.part] if parts else []), *figures, by_luck, f"{row.n:,}")
+        cells = [_figure(row.figures.get(name)) for name in table.metrics]
+        if table.has_chance:
+            cells.append(f"{row.chance[table.main]:.4f}" if table.main in row.chance else NO_FIGURE)
+        drawn.add_row(row.name, *([row.part] if parts else []), *cells, f"{row.n:,}")
     lines = [
         f"{difference.label} {difference.estimate.value:+.3f} "
         f"[{difference.estimate.low:+.3f}, {difference.estimate.high:+.3f}]"

@@ -72,6 +72,11 @@ class FigureTable(BaseConfig):
         return tuple(dict.fromkeys(name for row in self.rows for name in row.figures))
 
     @property
+    def has_chance(self) -> bool:
+        """Whether chance means something for the main metric."""
+        return any(self.main in row.chance for row in self.rows)
+
+    @property
     def best(self) -> dict[tuple[str, str], float]:
         """Best value by part and metric; only where there is something to be better than."""
         found: dict[tuple[str, str], list[float]] = {}

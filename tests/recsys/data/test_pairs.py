@@ -52,3 +52,8 @@ def test_bounds_and_top() -> None:
 def test_no_events_no_pairs() -> None:
     log = interactions([["A"]], ["A"])
     assert len(mine_pairs(log, PairConfig())) == 0
+
+
+def test_a_config_survives_json() -> None:
+    """It stands in the tower's manifest, where infinity could not."""
+    assert PairConfig.model_validate_json(PairConfig().model_dump_json()) == PairConfig()

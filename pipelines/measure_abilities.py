@@ -1,0 +1,229 @@
+"""Measurements of what only some towers can do: judge a (text, picture) pair, and describe a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipelines.tower_evidence import SEED, Asked, Sizes, drawn
+from recsys.data.dataset import Dataset
+from recsys.evaluation.cross_modal import CUT_OFFS
+from recsys.evaluation.intervals import mean_intervals, paired_difference
+from recsys.evaluation.judgements import Judgements
+from recsys.evaluation.metrics import Values
+from recsys.evaluation.ranks import BestRanks, ranks_of_scores
+from recsys.evaluation.report import metric_label
+from recsys.evaluation.tower_report import Difference, FigureRow, FigureTable
+from recsys.towers.abilities import Captioning, Matching
+from recsys.towers.tower import Tower
+from recsys.types import FloatArray, Image, RowArray
+
+PAIRS_AT_ONCE = 64
+RERANKED = 32
+RIGHT_PICTURE, OTHER_PICTURE = "right picture", "another picture"
+
+
+@dataclass(frozen=True, eq=False)
+class Viewed:
+    """Pictures of evaluated items as the tower's image encoder saw them, so that no picture is encoded twice.
+
+    Attributes:
+        rows: of the items, ascending.
+        vectors: the image read-out, ``[m, d]``.
+        states: as :class:`recsys.towers.base.TowerInputs` takes them, ``[m, t, width]``.
+    """
+
+    rows: RowArray
+    vectors: FloatArray
+    states: Tensor
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, data: Dataset, tower: Tower, vectors: FloatArray, rows: RowArray, sizes: Sizes) -> Viewed:
+        """At most ``sizes.reranked_among`` of the items at ``rows``, all of which have a picture."""
+        chosen = drawn(rows, sizes.reranked_among)
+        images = torch.from_numpy(tower.image.prepare(pictures(data, tower, chosen)))
+        parts = [tower.image.states(part.to(tower.device)) for part in images.split(PAIRS_AT_ONCE)]
+        return cls(chosen, np.asarray(vectors[chosen]), torch.cat(parts))
+
+
+def pictures(data: Dataset, tower: Tower, rows: RowArray) -> list[Image | FloatArray | None]:
+    """What the tower's image encoder reads of each item."""
+    if tower.image.reads_pixels:
+        return list(data.covers(rows.tolist()))
+    vectors, present = data.image_features(rows)
+    return [vector if there else None for vector, there in zip(vectors, present, strict=True)]
+
+
+def matching_tables(tower: Matching, viewed: Viewed, asked: list[Asked], sizes: Sizes) -> list[FigureTable]:
+    """Are hard pairs told apart, and does looking again improve what the vectors found?"""
+    told, reranked, differences = [], [], []
+    for language in asked:
+        about = language.among(viewed.rows)
+        if len(about.texts) < 2:
+            continue
+        told.append(_told_apart(tower, viewed, about, sizes))
+        rows, difference = _reranked(tower, viewed, about, sizes)
+        reranked += rows
+        differences += difference
+    if not told:
+        return []
+    parts = tuple(row.part for row in told)
+    return [
+        FigureTable(
+            title="Matching of hard pairs",
+            caption="Each picture with one text about it, and with the text most similar to it by cosine that is about "
+            "another picture. Right is a match above even odds for the first, below for the second.",
+            main="accuracy",
+            rows=tuple(told),
+            leading=parts,
+        ),
+        FigureTable(
+            title="Text → picture, looked at again",
+            caption=f"The {RERANKED} pictures nearest to a text by cosine, ordered anew by log odds of a match plus "
+            f"cosine, among {len(viewed.rows):,} pictures.",
+            main="recall@1",
+            rows=tuple(reranked),
+            differences=tuple(differences),
+            leading=parts,
+        ),
+    ]
+
+
+def caption_table(tower: Captioning, viewed: Viewed, asked: list[Asked], sizes: Sizes) -> FigureTable | None:
+    """Is a text likelier beside its own picture than beside another? ``None`` where there are no texts."""
+    rows, differences = [], []
+    for language in asked:
+        about = language.among(viewed.rows)
+        text, picture = _one_text_each(about, sizes.looked_at)
+        if len(picture) < 2:
+            continue
+        texts = [about.texts[place] for place in text]
+        likelihood = {
+            name: _by_pairs(tower, tower.caption_nll, texts, viewed.states, places)
+            for name, places in ((RIGHT_PICTURE, picture), (OTHER_PICTURE, np.roll(picture, len(picture) // 2)))
+        }
+        estimates = mean_intervals(likelihood, SEED)
+        rows += [
+            FigureRow(name=name, part=about.language, n=estimate.n, figures={"nll": estimate})
+            for name, estimate in estimates.items()
+        ]
+        gain = paired_difference(likelihood[OTHER_PICTURE], likelihood[RIGHT_PICTURE], SEED)
+        if gain is not None:
+            label = f"{OTHER_PICTURE} − {RIGHT_PICTURE}, nll, {about.language}"
+            differences.append(Difference(label=label, estimate=gain, leading=True))
+    if not rows:
+        return None
+    return FigureTable(
+        title="Captions",
+        caption="Mean negative log likelihood per token of a text, beside its own picture and beside another. A tower "
+        "that does not look at pictures shows no difference.",
+        main="nll",
+        rows=tuple(rows),
+        differences=tuple(differences),
+        leading=(),
+        higher_is_better=False,
+    )
+
+
+def _told_apart(tower: Matching, viewed: Viewed, about: Asked, sizes: Sizes) -> FigureRow:
+    text, picture = _one_text_each(about, sizes.looked_at)
+    similarity = viewed.vectors[picture] @ about.vectors.T
+    place = np.full(len(viewed.rows), -1)
+    place[picture] = np.arange(len(picture))
+    of_answer = place[about.right.items]
+    asked_for = of_answer >= 0
+    similarity[of_answer[asked_for], about.right.requests[asked_for]] = -np.inf
+    words = np.unique(about.texts, return_inverse=True)[1]
+    similarity[words[text][:, None] == words] = -np.inf
+    hardest = similarity.argmax(axis=1)
+    right, wrong = (
+        _by_pairs(tower, tower.match_logits, [about.texts[i] for i in places], viewed.states, picture)
+        for places in (text, hardest)
+    )
+    believed, doubted = (right > 0).astype(np.float64), (wrong <= 0).astype(np.float64)
+    values = {
+        "accuracy": (believed + doubted) / 2,
+        "of right pairs": believed,
+        "of wrong pairs": doubted,
+        "right above wrong": np.where(right == wrong, 0.5, right > wrong),
+    }
+    figures = mean_intervals(values, SEED)
+    chance = {"accuracy": 0.5, "right above wrong": 0.5}
+    return FigureRow(name="match", part=about.language, n=len(picture), figures=figures, chance=chance)
+
+
+def _reranked(tower: Matching, viewed: Viewed, about: Asked, sizes: Sizes) -> tuple[list[FigureRow], list[Difference]]:
+    about = about.take(drawn(np.arange(len(about.texts), dtype=np.int32), sizes.looked_at))
+    cosine = (about.vectors @ viewed.vectors.T).astype(np.float64)
+    count = min(RERANKED, cosine.shape[1])
+    nearest = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
+    logits = _by_pairs(
+        tower,
+        tower.match_logits,
+        [text for text in about.texts for _ in range(count)],
+        viewed.states,
+        nearest.ravel(),
+    ).reshape(nearest.shape)
+    again = cosine - 3 - np.maximum(-logits.min(axis=1, keepdims=True), 0)  # behind whatever is looked at again
+    np.put_along_axis(again, nearest, np.take_along_axis(cosine, nearest, axis=1) + logits, axis=1)
+    ranks = {"cosine": ranks_of_scores(cosine, about.right), "looked at again": ranks_of_scores(again, about.right)}
+    hits = {(name, f"recall@{k}"): of.hits(k) for name, of in ranks.items() for k in CUT_OFFS}
+    clusters = first_answers(about.right)
+    estimates = mean_intervals(hits, SEED, clusters)
+    blind = BestRanks.by_chance(about.right, len(viewed.rows))
+    chance = {f"recall@{k}": float(blind.hits(k).mean()) for k in CUT_OFFS}
+    rows = [
+        FigureRow(
+            name=name,
+            part=about.language,
+            n=len(about.texts),
+            figures={f"recall@{k}": estimates[name, f"recall@{k}"] for k in CUT_OFFS},
+            chance=chance,
+        )
+        for name in ranks
+    ]
+    differences = []
+    for k in CUT_OFFS:
+        key = f"recall@{k}"
+        gain = paired_difference(hits["looked at again", key], hits["cosine", key], SEED, clusters)
+        if gain is not None:
+            label = f"looked at again − cosine, {metric_label(key)}, {about.language}"
+            differences.append(Difference(label=label, estimate=gain, leading=k == 1))
+    return rows, differences
+
+
+def _one_text_each(about: Asked, count: int) -> tuple[RowArray, RowArray]:
+    """The first text about each picture, and the picture's place; at most ``count``, drawn at random."""
+    picture, first = np.unique(about.right.items, return_index=True)
+    chosen = drawn(np.arange(len(picture), dtype=np.int32), count)
+    return about.right.requests[first[chosen]].astype(np.int32), picture[chosen]
+
+
+@torch.inference_mode()
+def _by_pairs(
+    tower: Tower,
+    score: Callable[[Tensor, Tensor], Tensor],
+    texts: list[str],
+    states: Tensor,
+    places: npt.NDArray[np.integer],
+) -> Values:
+    """A score of each text beside the picture at its place, ``[n]``."""
+    tower.eval()
+    tokens = torch.from_numpy(tower.text.tokens(texts))
+    chosen = torch.from_numpy(places.astype(np.int64))
+    parts = [
+        score(some.to(tower.device), states[which.to(states.device)]).double().cpu()
+        for some, which in zip(tokens.split(PAIRS_AT_ONCE), chosen.split(PAIRS_AT_ONCE), strict=True)
+    ]
+    return np.asarray(torch.cat(parts).numpy())
+
+
+def first_answers(right: Judgements) -> npt.NDArray[np.int64]:
+    """Clusters for intervals: texts about one picture belong together."""
+    return right.items[right.offsets[:-1]].astype(np.int64)

@@ -1,0 +1,171 @@
+"""Matching and captioning of towers whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from pipelines.measure_abilities import Viewed, caption_table, matching_tables
+from pipelines.tower_evidence import Asked, Sizes
+from recsys.encoders.image import ImageConfig, ImageEncoder
+from recsys.evaluation.judgements import Judgements
+from recsys.towers.abilities import Captioning, Matching
+from recsys.towers.base import TowerInputs
+from recsys.towers.rerank import rerank_by_match
+
+N = 40
+ROWS = np.arange(N, dtype=np.int32)
+
+
+class Numbers:
+    """Reads a text that is a number as one token."""
+
+    tokenizer: Tokenizer
+    max_tokens = 1
+
+    def tokens(self, texts: Sequence[str]) -> np.ndarray:
+        return np.array([[int(text)] for text in texts], np.int32)
+
+
+class Knowing(Matching, Captioning):
+    """Its pictures are vectors whose first entry is their number; it knows which number belongs to which.
+
+    Args:
+        wrong: log odds it gives to a pair that does not belong together.
+    """
+
+    family = "knowing"
+
+    def __init__(self, wrong: float = -1.0) -> None:
+        super().__init__(N)
+        self.text = Numbers()
+        self.image = ImageEncoder.create(ImageConfig(kind="features", width=1))
+        self.wrong = wrong
+
+    @classmethod
+    def create(cls, config: Any, corpus: Sequence[str]) -> Knowing:
+        return cls()
+
+    @classmethod
+    def restore(cls, description: Mapping[str, Any], tokenizer: Tokenizer) -> Knowing:
+        return cls()
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def forward(self, inputs: TowerInputs) -> dict[str, Tensor]:
+        raise AssertionError
+
+    def read_text(self, tokens: Tensor) -> Tensor:
+        raise AssertionError
+
+    def read_image(self, images: Tensor) -> Tensor:
+        raise AssertionError
+
+    def match_logits(self, tokens: Tensor, images: Tensor) -> Tensor:
+        return torch.where(tokens[:, 0] == self.image(images)[:, 0], 1.0, self.wrong)
+
+    def caption_nll(self, tokens: Tensor, images: Tensor) -> Tensor:
+        return torch.where(tokens[:, 0] == self.image(images)[:, 0], 0.5, 2.0)
+
+    def write_captions(
+        self, images: Tensor, max_tokens: int, top_p: float | None = None, random: torch.Generator | None = None
+    ) -> list[str]:
+        return [f"{number:.0f}" for number in self.image(images)[:, 0]]
+
+
+def viewed() -> Viewed:
+    return Viewed(ROWS, np.eye(N, dtype=np.float32), torch.arange(N, dtype=torch.float32).reshape(N, 1, 1))
+
+
+def asked(vectors: np.ndarray) -> list[Asked]:
+    return [Asked("en", [str(row) for row in ROWS], vectors.astype(np.float32), Judgements.of([[row] for row in ROWS]))]
+
+
+def one_off() -> np.ndarray:
+    """Each text lies on the picture after its own, and half as near to its own."""
+    return 0.8 * np.roll(np.eye(N), 1, axis=1) + 0.6 * np.eye(N)
+
+
+def test_who_knows_the_pairs_is_right_about_the_hard_ones_and_reranks_to_the_top() -> None:
+    told, again = matching_tables(Knowing(), viewed(), asked(one_off()), Sizes(looked_at=30))
+    assert told.rows[0].n == 30
+    assert {name: figure.value for name, figure in told.rows[0].figures.items()} == {
+        "accuracy": 1,
+        "of right pairs": 1,
+        "of wrong pairs": 1,
+        "right above wrong": 1,
+    }
+    assert [(row.name, row.figures["recall@1"].value) for row in again.rows] == [("cosine", 0), ("looked at again", 1)]
+    assert again.differences[0].estimate.value == 1
+    assert again.rows[0].chance["recall@5"] == pytest.approx(5 / N)
+
+
+def test_who_says_yes_to_everything_is_right_half_the_time_and_reranks_nothing() -> None:
+    told, again = matching_tables(Knowing(wrong=1.0), viewed(), asked(one_off()), Sizes())
+    assert {name: figure.value for name, figure in told.rows[0].figures.items()} == {
+        "accuracy": 0.5,
+        "of right pairs": 1,
+        "of wrong pairs": 0,
+        "right above wrong": 0.5,
+    }
+    assert again.differences[0].estimate.value == 0
+    assert [row.figures["recall@5"].value for row in again.rows] == [1, 1]
+
+
+def test_only_what_the_vectors_found_is_looked_at_again() -> None:
+    """The right picture is last by cosine, behind the 32 that are looked at: it stays there."""
+    far = np.ones((N, N)) / np.sqrt(N) - 0.5 * np.eye(N)
+    _, again = matching_tables(Knowing(), viewed(), asked(far), Sizes())
+    assert [row.figures["recall@10"].value for row in again.rows] == [0, 0]
+
+
+def test_the_same_words_about_another_picture_are_no_hard_negative() -> None:
+    texts = asked(np.eye(N))[0]
+    twins = Asked("en", ["0", "0", *texts.texts[2:]], one_off().astype(np.float32), texts.right)
+    told, _ = matching_tables(Knowing(wrong=1.0), viewed(), [twins], Sizes())
+    assert told.rows[0].figures["of right pairs"].value == 1  # text "0" beside picture 1 is called wrong, thus likely
+    assert told.rows[0].n == N
+
+
+def test_a_caption_is_likelier_beside_its_picture_by_a_known_margin() -> None:
+    table = caption_table(Knowing(), viewed(), asked(np.eye(N)), Sizes())
+    assert table is not None
+    assert [(row.name, row.figures["nll"].value) for row in table.rows] == [
+        ("right picture", 0.5),
+        ("another picture", 2.0),
+    ]
+    assert (table.differences[0].estimate.value, table.differences[0].estimate.low) == (1.5, 1.5)
+
+
+def test_no_texts_no_tables() -> None:
+    assert matching_tables(Knowing(), viewed(), [], Sizes()) == []
+    assert caption_table(Knowing(), viewed(), [], Sizes()) is None
+
+
+class Guessing(Knowing):
+    """Odds that have nothing to do with the pair, but are always the same."""
+
+    def match_logits(self, tokens: Tensor, images: Tensor) -> Tensor:
+        return torch.sin(12.9898 * tokens[:, 0] + 78.233 * self.image(images)[:, 0])
+
+
+def test_the_order_is_that_of_search() -> None:
+    """Hits of the table are those of ``rerank_by_match`` on the 32 nearest pictures."""
+    vectors = np.random.default_rng(0).normal(size=(N, N)) + 2 * np.eye(N)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    tower, pictures = Guessing(), [np.array([number], np.float32) for number in range(N)]
+    _, again = matching_tables(tower, viewed(), asked(vectors), Sizes())
+    hits = []
+    for own, cosines in enumerate(vectors.astype(np.float32)):
+        nearest = np.argsort(-cosines)[:32]
+        scores = rerank_by_match(tower, str(own), [pictures[place] for place in nearest], cosines[nearest])
+        hits.append(own in nearest[np.argsort(-scores)][:5])
+    assert 0 < np.mean(hits) < 1
+    assert again.rows[1].figures["recall@5"].value == pytest.approx(np.mean(hits))
