@@ -178,7 +178,7 @@ class NotePrompter:
         return Piece.ragged([self.questions[kind] for kind in kinds], self._device)
 
     def answer(self, answers: Sequence[str]) -> Piece:
-        """The answers to be learned, and their end; one that is cut has none, or it would teach to stop in the middle."""
+        """The answers to be learned, and their end; one that is cut has none, which would teach to stop midway."""
         ids = [[*self.text.ids(answer), self.text.eos_id][:ANSWER_TOKENS] for answer in answers]
         return Piece.ragged(ids, self._device)
 
