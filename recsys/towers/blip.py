@@ -29,7 +29,7 @@ from recsys.towers.base import Capability, TowerInputs, TrainingBatch
 from recsys.towers.distilled_contrast import distilled_contrast
 from recsys.towers.fusion import GatedFusion
 from recsys.towers.hard_negatives import draw_hard_negatives
-from recsys.towers.momentum import FeatureQueue, Momentum
+from recsys.towers.momentum import NO_ITEM, FeatureQueue, Momentum
 from recsys.towers.tower import unit
 
 TEMPERATURE, TEMPERATURES = 0.07, (0.001, 0.5)
@@ -182,6 +182,8 @@ class BlipTower(Matching, Captioning):
         config, inputs = self.training_config, batch.inputs
         both = (inputs.has_text & inputs.has_image).nonzero()[:, 0]
         if len(both) == 0:
+            if config.contrast_weight > 0:
+                self._remember(batch, both, (out["text"][:0], out["image"][:0]))
             return {name: out["fused"].sum() * 0.0 for name in ("itc", "itm", "lm")}
         text, image = out["text"][both].float(), out["image"][both].float()
         same = batch.same.to(both.device)[both][:, both]
@@ -238,7 +240,7 @@ class BlipTower(Matching, Captioning):
         if self.momentum is not None and self.queue is not None:
             items = batch.rows.to(both.device)[both]
             slow = self._slow(batch.inputs, both, states)
-            self._pending.append((*slow, items))
+            self._remember(batch, both, slow)
             old_text, old_image, old_items = self.queue.filled()
             keys = torch.cat([slow[0], old_text]), torch.cat([slow[1], old_image])
             same = torch.cat([same, items[:, None] == old_items[None, :]], dim=1)
@@ -246,6 +248,14 @@ class BlipTower(Matching, Captioning):
             alpha = self.training_config.alpha * min(1.0, batch.step / ramp if ramp > 0 else 1.0)
         with torch.autocast(text.device.type, enabled=False):
             return distilled_contrast(text, image, keys, same, self.temperature, alpha)
+
+    @torch.no_grad()
+    def _remember(self, batch: TrainingBatch, both: Tensor, slow: tuple[Tensor, Tensor]) -> None:
+        """Keep what the step saw for the queue, a line for each row of the batch, whether it has a pair or not."""
+        if self.queue is not None:
+            text, image = (rows.new_zeros(len(batch), self.full_width).index_copy(0, both, rows) for rows in slow)
+            items = torch.full_like(batch.rows, NO_ITEM, device=both.device)
+            self._pending.append((text, image, items.index_copy(0, both, batch.rows.to(both.device)[both])))
 
     @torch.no_grad()
     def _slow(self, inputs: TowerInputs, both: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:

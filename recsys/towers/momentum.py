@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from recsys.exceptions import ConfigError
@@ -60,6 +61,7 @@ class FeatureQueue(nn.Module):
     """The last pairs of text and picture vectors that the copies made, as negatives for the steps to come.
 
     Persistent buffers, so a resumed run has them. Where a batch does not fit behind the last, it goes on at the front.
+    Workers that share a batch hold the same queue.
 
     Args:
         size: pairs it holds.
@@ -81,16 +83,18 @@ class FeatureQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, text: Tensor, image: Tensor, items: Tensor) -> None:
-        """Put n pairs in the place of the oldest; of more pairs than it holds, the last stay.
+        """Put pairs in the place of the oldest; of more pairs than it holds, the last stay.
 
         Args:
             text: unit vectors ``[n, width]``.
             image: unit vectors ``[n, width]``.
-            items: rows of their items, int ``[n]``.
+            items: rows of their items, int ``[n]``; :data:`NO_ITEM` where there is no pair. Workers have equal n.
         """
         if self.size == 0:
             return
-        text, image, items = text[-self.size :], image[-self.size :], items[-self.size :]
+        text, image, items = (_of_all_workers(part) for part in (text, image, items))
+        last = (items != NO_ITEM).nonzero()[-self.size :, 0]
+        text, image, items = text[last], image[last], items[last]
         places = (self.place + torch.arange(len(items), device=self.place.device)) % self.size
         self.text[places] = text.to(self.text.dtype)
         self.image[places] = image.to(self.image.dtype)
@@ -101,3 +105,11 @@ class FeatureQueue(nn.Module):
         """Text vectors, picture vectors and item rows of the pairs in it; it fills from the front."""
         count = int((self.items != NO_ITEM).sum())
         return self.text[:count], self.image[:count], self.items[:count]
+
+
+def _of_all_workers(rows: Tensor) -> Tensor:
+    if not (dist.is_available() and dist.is_initialized()):
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -61,6 +66,10 @@ def test_of_a_batch_larger_than_the_queue_the_last_stay() -> None:
     queue = FeatureQueue(3, 2)
     queue.push(*pairs(0, 8))
     assert sorted(queue.filled()[2].tolist()) == [5, 6, 7]
+    lacking = pairs(20, 4)
+    lacking[2][1:3] = -1
+    queue.push(*lacking)
+    assert sorted(queue.filled()[2].tolist()) == [7, 20, 23]
     empty = FeatureQueue(0, 2)
     empty.push(*pairs(0, 8))
     assert len(empty.filled()[2]) == 0
@@ -76,3 +85,35 @@ def test_the_queue_survives_save_and_resume(tmp_path: Path) -> None:
         one.push(*pairs(6, 1))
     assert queue.filled()[2].tolist() == resumed.filled()[2].tolist() == [6, 3, 4, 5]
     assert torch.equal(queue.text, resumed.text)
+
+
+def test_workers_hold_the_same_queue(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    started = [
+        subprocess.Popen([sys.executable, __file__, str(tmp_path)], env=os.environ | where | {"RANK": str(rank)})
+        for rank in range(2)
+    ]
+    assert [process.wait(120) for process in started] == [0, 0]
+    one, two = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
+    assert one["items"].tolist() == two["items"].tolist() == [12, 1, 2, 10, 11]
+    assert torch.equal(one["text"], two["text"])
+
+
+def push_as_worker(folder: Path) -> None:
+    """Each worker has three pairs, of which the first worker's first is none."""
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    text, image, items = pairs(10 * rank, 3)
+    if rank == 0:
+        items[0] = -1
+    queue = FeatureQueue(5, 2)
+    queue.place.fill_(1)
+    queue.push(text, image, items)
+    save_file(unique_weights(queue), folder / f"{rank}.safetensors")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    push_as_worker(Path(sys.argv[1]))
