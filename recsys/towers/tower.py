@@ -113,6 +113,11 @@ class Tower(nn.Module, ABC):
         """
         return {}
 
+    @property
+    def has_objective(self) -> bool:
+        """Whether :meth:`objective` may give a loss; then a step of training needs all that :meth:`forward` gives."""
+        return type(self).objective is not Tower.objective
+
     def adopt(self, config: Any) -> None:
         """Take over what a family's config says of training (stage, loss weights), for a tower that comes from disk."""
 

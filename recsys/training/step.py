@@ -48,7 +48,7 @@ class TrainingStep:
 
     def __post_init__(self) -> None:
         self.base_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.has_objective = type(self.tower).objective is not Tower.objective
+        self.has_objective = self.tower.has_objective
 
     def __call__(
         self,
