@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -12,6 +13,7 @@ import torch
 from PIL import Image as PillowImage
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recsys.config import BaseConfig
 from recsys.data.media import decode
@@ -40,6 +42,8 @@ class ImageConfig(BaseConfig):
     width: int = 128  # of the states; of the vectors that items bring along (features)
     layers: int = 3  # ViT; of each of ResNet's four stages
     heads: int = 4  # ViT
+    hidden: int = Field(default=0, ge=0)  # features: width of a learned layer beside the vectors
+    dropout: float = Field(default=0.2, ge=0, lt=1)  # features
 
 
 class ImageEncoder(nn.Module):
@@ -88,7 +92,7 @@ class ImageEncoder(nn.Module):
     def create(cls, config: ImageConfig) -> ImageEncoder:
         """From the checkpoint with the colour statistics of its preprocessor, or fresh weights."""
         if config.kind == FEATURES:
-            return FeatureEncoder(config.width)
+            return FeatureEncoder(config.width, config.hidden, config.dropout)
         if config.checkpoint is not None:
             return cls.from_checkpoint(config.checkpoint, config.layer, config.frozen)
         if config.kind == "resnet":
@@ -158,7 +162,7 @@ class ImageEncoder(nn.Module):
     def restore(cls, description: Mapping[str, Any]) -> ImageEncoder:
         """Fresh weights in the shape that :meth:`describe` told."""
         if description["kind"] == FEATURES:
-            return FeatureEncoder(description["width"])
+            return FeatureEncoder(description["vectors"], description["hidden"], description["dropout"])
         backbone = BACKBONES[description["kind"]]
         model = backbone.make(backbone.config.from_dict(description["backbone"]))  # type: ignore[attr-defined]
         names = ("pixels", "mean", "std", "layer", "frozen", "crop")
@@ -258,19 +262,27 @@ def _centred(size: tuple[int, int], pixels: int, crop: float) -> tuple[float, fl
 
 
 class FeatureEncoder(ImageEncoder):
-    """Vectors that items bring along, from a model outside: nothing to compute, one state a picture.
+    """Vectors that items bring along, from a model outside: one state a picture.
+
+    The vectors are brought to one length, whatever the model that made them, and are thinned out in training. A hidden
+    layer stands beside them, so that whatever reads the states has both the vectors and what was learned from them.
+    ``frozen`` is true of the vectors; the hidden layer learns.
 
     Args:
-        width: of the vectors.
+        vectors: their width.
+        hidden: width of the hidden layer; 0 for none.
+        dropout: share of the numbers that training leaves out.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, vectors: int, hidden: int = 0, dropout: float = 0.2) -> None:
         super().__init__(FEATURES, nn.Identity(), 0, [0.5] * 3, [0.5] * 3, frozen=True)
-        self._width = width
+        self.vectors = vectors
+        self.dropout = nn.Dropout(dropout)
+        self.hidden = nn.Linear(vectors, hidden) if hidden else None
 
     @property
     def width(self) -> int:
-        return self._width
+        return self.vectors + (self.hidden.out_features if self.hidden is not None else 0)
 
     @property
     def reads_pixels(self) -> bool:
@@ -281,23 +293,42 @@ class FeatureEncoder(ImageEncoder):
         return 0
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": FEATURES, "width": self._width}
+        return {
+            "kind": FEATURES,
+            "vectors": self.vectors,
+            "hidden": self.width - self.vectors,
+            "dropout": self.dropout.p,
+        }
 
     def prepare(self, images: Sequence[Image | FloatArray | None]) -> npt.NDArray[Any]:
-        """Stack the vectors, float32 ``[n, width]``; zeros where there is none.
+        """Stack the vectors, float32 ``[n, vectors]``; zeros where there is none.
 
         Raises:
             ConfigError: pictures were given, or vectors of another width.
         """
-        out = np.zeros((len(images), self._width), np.float32)
+        out = np.zeros((len(images), self.vectors), np.float32)
         for row, image in enumerate(images):
             if isinstance(image, bytes):
                 raise ConfigError("This tower reads pre-extracted vectors, not pictures.", "Search by text or by item.")
             if image is not None:
-                if len(image) != self._width:
-                    raise ConfigError(f"A vector of {len(image)} numbers was given.", f"The tower reads {self._width}.")
+                if len(image) != self.vectors:
+                    raise ConfigError(
+                        f"A vector of {len(image)} numbers was given.", f"The tower reads {self.vectors}."
+                    )
                 out[row] = image
         return out
 
+    def states(self, images: Tensor) -> Tensor:
+        """One state a picture, ``[n, 1, width]``, of vectors ``[n, vectors]``."""
+        vectors = F.normalize(images.float(), dim=-1) * math.sqrt(self.vectors)
+        thinned: Tensor = self.dropout(vectors)
+        if self.hidden is not None:
+            thinned = torch.cat([thinned, self.dropout(F.gelu(self.hidden(thinned)))], dim=-1)
+        return thinned[:, None]
+
     def pool(self, states: Tensor) -> Tensor:
         return states[:, 0]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """States ``[n, width]`` of vectors ``[n, vectors]``."""
+        return self.pool(self.states(images))

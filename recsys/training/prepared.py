@@ -15,6 +15,7 @@ from torch import Tensor
 from recsys import schemas
 from recsys.data.captions import Captions
 from recsys.data.dataset import ITEMS_PER_GROUP, Dataset
+from recsys.encoders.image import FeatureEncoder
 from recsys.encoders.no_image import NoImages
 from recsys.exceptions import ConfigError
 from recsys.progress import track
@@ -181,10 +182,11 @@ def _images(
     n = len(dataset.items)
     if isinstance(encoder, NoImages):
         return np.zeros((n, 1), np.float32), np.zeros(n, np.bool_)
-    if not encoder.reads_pixels:
-        if dataset.feature_width != encoder.width:
+    if isinstance(encoder, FeatureEncoder):
+        read, brought = encoder.vectors, dataset.feature_width
+        if brought != read:
             raise ConfigError(
-                f"The tower reads vectors of width {encoder.width}, the items bring {dataset.feature_width or 'none'}.",
+                f"The tower reads vectors of width {read}, the items bring {brought or 'none'}.",
                 "Set tower.image.width to the width of the items' vectors, or tower.image.kind to read pictures.",
             )
         return dataset.image_features(range(n))

@@ -16,7 +16,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTModel
 
-from recsys.encoders.image import ImageConfig, ImageEncoder
+from recsys.encoders.image import FeatureEncoder, ImageConfig, ImageEncoder
 from recsys.exceptions import ArtifactError, ConfigError
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
@@ -149,3 +149,41 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "swin"}))
     with pytest.raises(ConfigError, match=r"'swin'.*vit, resnet, clip_vision_model"):
         ImageEncoder.from_checkpoint(tmp_path)
+
+
+def test_vectors_of_items_count_by_their_direction() -> None:
+    encoder = ImageEncoder.create(ImageConfig(kind="features", width=4)).eval()
+    vectors = torch.tensor([[3.0, 0, 4, 0], [0.03, 0, 0.04, 0], [0, 0, 0, 0]])
+    torch.testing.assert_close(encoder(vectors), torch.tensor([[1.2, 0, 1.6, 0], [1.2, 0, 1.6, 0], [0, 0, 0, 0]]))
+    assert encoder.states(vectors).shape == (3, 1, 4)
+    assert not list(encoder.parameters())
+
+
+def test_a_hidden_layer_stands_beside_the_vectors() -> None:
+    torch.manual_seed(0)
+    encoder = FeatureEncoder(4, hidden=3).eval()
+    vectors = torch.randn(5, 4)
+    vectors *= 2 / vectors.norm(dim=1, keepdim=True)  # the length they are brought to: the root of their width
+    learned = torch.nn.functional.gelu(
+        vectors @ encoder.get_parameter("hidden.weight").T + encoder.get_parameter("hidden.bias")
+    )
+    torch.testing.assert_close(encoder(vectors), torch.cat([vectors, learned], dim=1))
+    assert encoder.width == 7
+    encoder.train()(vectors).sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in encoder.parameters())
+    again = ImageEncoder.restore(json.loads(json.dumps(encoder.describe()))).eval()
+    again.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(again(vectors), encoder.eval()(vectors))
+
+
+def test_vectors_are_thinned_out_in_training_only() -> None:
+    encoder, ones = FeatureEncoder(1000, dropout=0.3), torch.ones(20, 1000)
+    torch.manual_seed(0)
+    kept = (encoder.train()(ones) != 0).float().mean().item()
+    assert kept == pytest.approx(0.7, abs=0.01)
+    torch.testing.assert_close(encoder.eval()(ones), ones)
+
+
+def test_vectors_of_another_width_are_refused() -> None:
+    with pytest.raises(ConfigError, match="vector of 3 numbers"):
+        FeatureEncoder(4).prepare([np.ones(3, np.float32)])
