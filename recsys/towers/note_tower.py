@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recsys.encoders.causal_lm import LanguageModel
 from recsys.towers.base import ItemBatch, TrainingBatch
@@ -17,6 +18,7 @@ from recsys.towers.tower import ROWS_AT_ONCE, Tower, unit
 
 GENERATIVE_WEIGHT = 0.01
 INITIAL_PAIR_SCALE = 3.0
+FEWEST_TOGETHER, MOST_PARTS = 32, 4  # prompts are read in parts of like length
 
 
 class NoteTower(Tower, ABC):
@@ -43,6 +45,10 @@ class NoteTower(Tower, ABC):
         self.projection = nn.Linear(text.width, width)
         self.generative_weight, self.asked_share = GENERATIVE_WEIGHT, 1.0
         nn.init.constant_(self.pair_scale, INITIAL_PAIR_SCALE)
+
+    @property
+    def has_objective(self) -> bool:
+        return self.generative_weight > 0
 
     @abstractmethod
     def pictures(self, images: Tensor) -> Tensor:
@@ -78,15 +84,23 @@ class NoteTower(Tower, ABC):
         return {"generation": self.generative_weight * losses.sum() / (labels >= 0).sum()}
 
     def states(self, prompts: Prompts, pictures: Tensor) -> Tensor:
-        """Hidden states ``[n, length, llm width]``.
+        """Hidden states ``[n, length, llm width]``; prompts of like length are read together, which spares padding.
 
         Args:
             prompts: of n notes.
             pictures: what stands in their spots, ``[notes with spots, spots, llm width]``.
         """
-        if len(prompts.tokens) == 0:
+        n, longest = prompts.tokens.shape
+        if n == 0:
             return torch.zeros(0, 1, self.text.width, device=self.device)
-        return self.text.hidden(self.embedded(prompts, pictures))
+        embedded, lengths = self.embedded(prompts, pictures), prompts.mask.sum(dim=1)
+        order = lengths.argsort(stable=True)
+        parts = []
+        for rows in order.split(max(FEWEST_TOGETHER, -(-n // MOST_PARTS))):
+            length = int(lengths[rows[-1]])
+            hidden = self.text.hidden(embedded[rows, :length])
+            parts.append(F.pad(hidden, (0, 0, 0, longest - length)))
+        return torch.cat(parts)[order.argsort()]
 
     def embedded(self, prompts: Prompts, pictures: Tensor) -> Tensor:
         """Prompts as the language model reads them, see :meth:`states`."""

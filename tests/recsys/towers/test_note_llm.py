@@ -15,6 +15,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2ForCausalLM
 from recsys.encoders.causal_lm import LanguageModelConfig
 from recsys.encoders.tokenizer import train_tokenizer
 from recsys.exceptions import ConfigError
+from recsys.towers import note_tower
 from recsys.towers.base import ItemBatch, Note, TrainingBatch
 from recsys.towers.note_llm import NoteLlmConfig, NoteLlmTower
 from recsys.towers.note_tasks import draw_tasks, note_text
@@ -146,6 +147,13 @@ def test_a_batch_equals_its_items_one_by_one(tower: NoteLlmTower) -> None:
     assert tower.encode_items(ItemBatch([], []))["fused"].shape == (0, 8)
 
 
+def test_parts_of_like_length_keep_their_rows(tower: NoteLlmTower, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [" ".join(["red sea"] * (1 + 5 * i % 7)) for i in range(9)]
+    together = tower.encode_text(texts)
+    monkeypatch.setattr(note_tower, "FEWEST_TOGETHER", 2)
+    np.testing.assert_allclose(tower.encode_text(texts), together, atol=1e-5)
+
+
 def test_save_and_load_change_nothing(tower: NoteLlmTower, tmp_path: Path) -> None:
     tower.save(tmp_path)
     loaded = NoteLlmTower.load(tmp_path)
@@ -176,7 +184,9 @@ def test_without_weight_or_without_anything_to_write_there_is_no_loss(tower: Not
     batch = training_batch(tower, [Note("red", "apple", (), ""), Note("", "", ("red",), "")])
     assert tower.objective(batch, tower(batch.inputs)) == {}  # the second shows nothing once its hashtag is taken out
     batch = training_batch(tower)
+    assert tower.has_objective
     tower.adopt(TINY.model_copy(update={"generative_weight": 0.0}))
+    assert not tower.has_objective
     assert tower.objective(batch, tower(batch.inputs)) == {}
     tower.adopt(TINY)
 
