@@ -33,7 +33,7 @@ from recsys.towers.abilities import Captioning, Matching
 from recsys.towers.tower import Tower
 
 KIND, VERSION = "tower-reports", 1
-FILES = ("tower_report.json", "tower_report.html")
+RECORD, PAGE = "tower_report.json", "tower_report.html"
 
 T = TypeVar("T")
 
@@ -62,14 +62,14 @@ def evaluate_tower(
         return {"title": report.title, "seconds": report.timings}
 
     artifact, built = store.build(KIND, VERSION, config, parents, build)
-    for name in FILES:
+    for name in (RECORD, PAGE):
         write_atomically(store.home / KIND / name, (artifact.path / name).read_text())
     return artifact, built
 
 
 def read_tower_report(path: Path) -> TowerReport:
     """The report in a directory that this job wrote."""
-    return TowerReport.model_validate_json((path / FILES[0]).read_text())
+    return TowerReport.model_validate_json((path / RECORD).read_text())
 
 
 class _Clock:
@@ -123,8 +123,8 @@ def _report(work: Path, parents: Mapping[str, Artifact], config: TowerEvaluation
         timings=clock.seconds,
         notes=_notes(evaluated, later is not None),
     )
-    (work / FILES[0]).write_text(report.to_json())
-    (work / FILES[1]).write_text(render_tower_html(report, sheet, catalogue_map))
+    (work / RECORD).write_text(report.to_json())
+    (work / PAGE).write_text(render_tower_html(report, sheet, catalogue_map))
     return report
 
 

@@ -23,24 +23,25 @@ from recsys.towers.abilities import Captioning, Matching
 from recsys.towers.tower import Tower
 from recsys.types import FloatArray, Image, RowArray
 
-PAIRS_AT_ONCE = 64
+PAIRS_AT_ONCE = 128
 RERANKED = 32
 RIGHT_PICTURE, OTHER_PICTURE = "right picture", "another picture"
 
 
 @dataclass(frozen=True, eq=False)
 class Viewed:
-    """Pictures of evaluated items as the tower's image encoder saw them, so that no picture is encoded twice.
+    """Pictures of evaluated items, encoded once for all texts that are held against them.
 
     Attributes:
         rows: of the items, ascending.
         vectors: the image read-out, ``[m, d]``.
-        states: as :class:`recsys.towers.base.TowerInputs` takes them, ``[m, t, width]``.
+        images: as :class:`recsys.towers.base.TowerInputs` takes them: states ``[m, t, width]``, or the vectors that
+            items bring along.
     """
 
     rows: RowArray
     vectors: FloatArray
-    states: Tensor
+    images: Tensor
 
     @classmethod
     @torch.inference_mode()
@@ -48,8 +49,10 @@ class Viewed:
         """At most ``sizes.reranked_among`` of the items at ``rows``, all of which have a picture."""
         chosen = drawn(rows, sizes.reranked_among)
         images = torch.from_numpy(tower.image.prepare(pictures(data, tower, chosen)))
-        parts = [tower.image.states(part.to(tower.device)) for part in images.split(PAIRS_AT_ONCE)]
-        return cls(chosen, np.asarray(vectors[chosen]), torch.cat(parts))
+        if tower.image.reads_pixels:
+            tower.eval()
+            images = torch.cat([tower.image.states(part.to(tower.device)) for part in images.split(PAIRS_AT_ONCE)])
+        return cls(chosen, np.asarray(vectors[chosen]), images)
 
 
 def pictures(data: Dataset, tower: Tower, rows: RowArray) -> list[Image | FloatArray | None]:
@@ -105,7 +108,7 @@ def caption_table(tower: Captioning, viewed: Viewed, asked: list[Asked], sizes: 
             continue
         texts = [about.texts[place] for place in text]
         likelihood = {
-            name: _by_pairs(tower, tower.caption_nll, texts, viewed.states, places)
+            name: by_pairs(tower, tower.caption_nll, texts, viewed.images, places)
             for name, places in ((RIGHT_PICTURE, picture), (OTHER_PICTURE, np.roll(picture, len(picture) // 2)))
         }
         estimates = mean_intervals(likelihood, SEED)
@@ -143,7 +146,7 @@ def _told_apart(tower: Matching, viewed: Viewed, about: Asked, sizes: Sizes) -> 
     similarity[words[text][:, None] == words] = -np.inf
     hardest = similarity.argmax(axis=1)
     right, wrong = (
-        _by_pairs(tower, tower.match_logits, [about.texts[i] for i in places], viewed.states, picture)
+        by_pairs(tower, tower.match_logits, [about.texts[i] for i in places], viewed.images, picture)
         for places in (text, hardest)
     )
     believed, doubted = (right > 0).astype(np.float64), (wrong <= 0).astype(np.float64)
@@ -163,11 +166,11 @@ def _reranked(tower: Matching, viewed: Viewed, about: Asked, sizes: Sizes) -> tu
     cosine = (about.vectors @ viewed.vectors.T).astype(np.float64)
     count = min(RERANKED, cosine.shape[1])
     nearest = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
-    logits = _by_pairs(
+    logits = by_pairs(
         tower,
         tower.match_logits,
         [text for text in about.texts for _ in range(count)],
-        viewed.states,
+        viewed.images,
         nearest.ravel(),
     ).reshape(nearest.shape)
     again = cosine - 3 - np.maximum(-logits.min(axis=1, keepdims=True), 0)  # behind whatever is looked at again
@@ -206,22 +209,25 @@ def _one_text_each(about: Asked, count: int) -> tuple[RowArray, RowArray]:
 
 
 @torch.inference_mode()
-def _by_pairs(
+def by_pairs(
     tower: Tower,
     score: Callable[[Tensor, Tensor], Tensor],
     texts: list[str],
-    states: Tensor,
+    images: Tensor,
     places: npt.NDArray[np.integer],
 ) -> Values:
     """A score of each text beside the picture at its place, ``[n]``."""
     tower.eval()
-    tokens = torch.from_numpy(tower.text.tokens(texts))
-    chosen = torch.from_numpy(places.astype(np.int64))
+    order = np.argsort([len(text) for text in texts], kind="stable")  # texts of like length: little padding
+    tokens = torch.from_numpy(tower.text.tokens([texts[place] for place in order]))
+    chosen = torch.from_numpy(places[order].astype(np.int64))
     parts = [
-        score(some.to(tower.device), states[which.to(states.device)]).double().cpu()
+        score(some.to(tower.device), images[which.to(images.device)].to(tower.device)).double().cpu()
         for some, which in zip(tokens.split(PAIRS_AT_ONCE), chosen.split(PAIRS_AT_ONCE), strict=True)
     ]
-    return np.asarray(torch.cat(parts).numpy())
+    out = np.empty(len(texts))
+    out[order] = torch.cat(parts).numpy()
+    return out
 
 
 def first_answers(right: Judgements) -> npt.NDArray[np.int64]:

@@ -9,9 +9,11 @@ from typing import Any
 from pipelines.answers import open_engine, slate_table
 from pipelines.console import Console, terminal
 from pipelines.evaluate import KIND, read_report
+from pipelines.evaluate_tower import KIND as TOWER_KIND
+from pipelines.evaluate_tower import PAGE, read_tower_report
 from recsys import schemas
 from recsys.artifacts import Artifact, ArtifactStore
-from recsys.evaluation.terminal import print_report
+from recsys.evaluation.terminal import print_report, print_tower_report
 from recsys.types import ItemId, UserId
 
 QUESTION = "手冲咖啡"
@@ -27,6 +29,16 @@ def show_report(report: Artifact | None, home: Path, console: Console) -> None:
         return
     print_report(read_report(report.path), terminal())
     console.say(f"\nThe whole report, with pictures: [bold]{home / KIND / 'evaluation.html'}[/]")
+
+
+def show_tower_report(report: Artifact, home: Path, console: Console) -> None:
+    """Print the tables of a tower and say where the page is."""
+    found = read_tower_report(report.path)
+    if console.machine:
+        console.outcome["tower_report"] = found.model_dump(mode="json")
+        return
+    print_tower_report(found, terminal())
+    console.say(f"\nThe whole report, with pictures and a map: [bold]{home / TOWER_KIND / PAGE}[/]")
 
 
 def tour(store: ArtifactStore, console: Console) -> dict[str, Any]:

@@ -123,7 +123,10 @@ def asked_texts(data: Dataset, tower: Tower, evaluated: Evaluated, sizes: Sizes)
         chosen = part if len(part) <= sizes.queries else part.sample(sizes.queries, seed=SEED)
         texts = chosen[schemas.QUERY].to_list()
         right = Judgements.of([data.ids.rows(ids).tolist() for ids in chosen[schemas.ITEM_ID].to_list()])
-        found.append(Asked(str(language), texts, tower.encode_text(texts), right))
+        order = np.argsort([len(text) for text in texts], kind="stable")  # texts of like length: little padding
+        vectors = np.empty((len(texts), tower.width), np.float32)
+        vectors[order] = tower.encode_text([texts[place] for place in order])
+        found.append(Asked(str(language), texts, vectors, right))
     return found
 
 

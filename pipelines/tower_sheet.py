@@ -43,7 +43,8 @@ def caption_section(data: Dataset, tower: Captioning, viewed: Viewed, asked: Seq
     """Pictures, what the tower writes about them, and what people wrote."""
     chosen = drawn(np.arange(len(viewed.rows), dtype=np.int32), ROWS_PER_SECTION)
     with torch.inference_mode():
-        written = tower.eval().write_captions(viewed.states[torch.from_numpy(chosen.astype(np.int64))], LONGEST_CAPTION)
+        images = viewed.images[torch.from_numpy(chosen.astype(np.int64))].to(tower.device)
+        written = tower.eval().write_captions(images, LONGEST_CAPTION)
     rows = []
     for place, text, card in zip(chosen, written, _cards(data, viewed.rows[chosen]), strict=True):
         theirs = [words for language in asked for words in _texts_about(language, int(viewed.rows[place]))[:1]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -35,7 +35,10 @@ def print_tower_report(report: TowerReport, console: Console) -> None:
 
 
 def _print(
-    report: EvaluationReport | TowerReport, leading: Iterable[Headline], tables: Iterable[Table], console: Console
+    report: EvaluationReport | TowerReport,
+    leading: Iterable[Headline],
+    tables: Iterable[RenderableType],
+    console: Console,
 ) -> None:
     console.print(f"\n[bold]{report.title}[/bold]  {report.dataset.name}. {report.protocol}")
     for headline in leading:
@@ -91,7 +94,7 @@ def _ranking(table: RankingTable) -> Table:
     return drawn
 
 
-def _figures(table: FigureTable) -> Table:
+def _figures(table: FigureTable) -> RenderableType:
     parts = any(row.part for row in table.rows)
     chance = [f"chance of\n{figure_label(table.main)}"] if table.has_chance else []
     columns = [*(["part"] if parts else []), *map(figure_label, table.metrics), *chance, "n"]
@@ -102,13 +105,11 @@ def _figures(table: FigureTable) -> Table:
             cells.append(f"{row.chance[table.main]:.4f}" if table.main in row.chance else NO_FIGURE)
         drawn.add_row(row.name, *([row.part] if parts else []), *cells, f"{row.n:,}")
     lines = [
-        f"{difference.label} {difference.estimate.value:+.3f} "
+        f"{difference.label}  {difference.estimate.value:+.3f} "
         f"[{difference.estimate.low:+.3f}, {difference.estimate.high:+.3f}]"
         for difference in table.differences
     ]
-    drawn.caption = escape("\n".join(lines)) if lines else None
-    drawn.caption_justify = "left"
-    return drawn
+    return Group(drawn, *map(escape, lines))
 
 
 def _table(title: str, first: str, others: list[str]) -> Table:

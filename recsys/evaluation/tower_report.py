@@ -8,7 +8,7 @@ from pydantic import Field
 
 from recsys.config import BaseConfig
 from recsys.evaluation.intervals import Estimate
-from recsys.evaluation.report import DatasetSummary, Headline, metric_label
+from recsys.evaluation.report import FEWEST_REQUESTS, DatasetSummary, Headline, metric_label
 
 
 class FigureRow(BaseConfig):
@@ -122,7 +122,8 @@ def tower_headlines(report: TowerReport) -> tuple[Headline, ...]:
     found: list[Headline] = []
     for table in report.tables:
         for part in table.leading:
-            rows = [row for row in table.rows if row.part == part and table.main in row.figures]
+            rows = [row for row in table.rows if row.part == part and row.n >= FEWEST_REQUESTS]
+            rows = [row for row in rows if table.main in row.figures]
             if rows:
                 choose = max if table.higher_is_better else min
                 found.append(_headline(table, choose(rows, key=lambda row: row.figures[table.main].value)))
@@ -133,7 +134,7 @@ def tower_headlines(report: TowerReport) -> tuple[Headline, ...]:
                 detail=f"95% interval {difference.estimate.low:+.3f} to {difference.estimate.high:+.3f}",
             )
             for difference in table.differences
-            if difference.leading
+            if difference.leading and difference.estimate.n >= FEWEST_REQUESTS
         ]
     return tuple(found)
 

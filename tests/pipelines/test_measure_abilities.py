@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from pipelines.measure_abilities import Viewed, caption_table, matching_tables
+from pipelines.measure_abilities import Viewed, by_pairs, caption_table, matching_tables
 from pipelines.tower_evidence import Asked, Sizes
+from recsys.data.dataset import Dataset
+from recsys.encoders.grounded_text import GroundedTextConfig
 from recsys.encoders.image import ImageConfig, ImageEncoder
 from recsys.evaluation.judgements import Judgements
 from recsys.towers.abilities import Captioning, Matching
 from recsys.towers.base import TowerInputs
+from recsys.towers.blip import BlipConfig, BlipTower
 from recsys.towers.rerank import rerank_by_match
 
 N = 40
@@ -34,7 +38,7 @@ class Numbers:
 
 
 class Knowing(Matching, Captioning):
-    """Its pictures are vectors whose first entry is their number; it knows which number belongs to which.
+    """Its pictures are vectors of one number; it knows which number belongs to which text.
 
     Args:
         wrong: log odds it gives to a pair that does not belong together.
@@ -69,19 +73,19 @@ class Knowing(Matching, Captioning):
         raise AssertionError
 
     def match_logits(self, tokens: Tensor, images: Tensor) -> Tensor:
-        return torch.where(tokens[:, 0] == self.image(images)[:, 0], 1.0, self.wrong)
+        return torch.where(tokens[:, 0] == images[:, 0], 1.0, self.wrong)
 
     def caption_nll(self, tokens: Tensor, images: Tensor) -> Tensor:
-        return torch.where(tokens[:, 0] == self.image(images)[:, 0], 0.5, 2.0)
+        return torch.where(tokens[:, 0] == images[:, 0], 0.5, 2.0)
 
     def write_captions(
         self, images: Tensor, max_tokens: int, top_p: float | None = None, random: torch.Generator | None = None
     ) -> list[str]:
-        return [f"{number:.0f}" for number in self.image(images)[:, 0]]
+        return [f"{number:.0f}" for number in images[:, 0]]
 
 
 def viewed() -> Viewed:
-    return Viewed(ROWS, np.eye(N, dtype=np.float32), torch.arange(N, dtype=torch.float32).reshape(N, 1, 1))
+    return Viewed(ROWS, np.eye(N, dtype=np.float32), torch.arange(N, dtype=torch.float32)[:, None])
 
 
 def asked(vectors: np.ndarray) -> list[Asked]:
@@ -153,7 +157,7 @@ class Guessing(Knowing):
     """Odds that have nothing to do with the pair, but are always the same."""
 
     def match_logits(self, tokens: Tensor, images: Tensor) -> Tensor:
-        return torch.sin(12.9898 * tokens[:, 0] + 78.233 * self.image(images)[:, 0])
+        return torch.sin(12.9898 * tokens[:, 0] + 78.233 * images[:, 0])
 
 
 def test_the_order_is_that_of_search() -> None:
@@ -169,3 +173,22 @@ def test_the_order_is_that_of_search() -> None:
         hits.append(own in nearest[np.argsort(-scores)][:5])
     assert 0 < np.mean(hits) < 1
     assert again.rows[1].figures["recall@5"].value == pytest.approx(np.mean(hits))
+
+
+def test_pictures_encoded_once_are_judged_as_the_pictures_themselves(tiny_world: Path) -> None:
+    torch.manual_seed(0)
+    config = BlipConfig(
+        text=GroundedTextConfig(max_tokens=8, vocab_size=100, width=16, layers=1, heads=2),
+        image=ImageConfig(pixels=16, patch=8, width=16, layers=1, heads=2),
+        width=8,
+    )
+    tower = BlipTower.create(config, ["手冲咖啡 latte art", "a walk by the sea 海边"] * 2)
+    data = Dataset(tiny_world)
+    rows = np.flatnonzero(data.items["n_images"].to_numpy() > 0)[:6].astype(np.int32)
+    seen = Viewed.of(data, tower, np.zeros((len(data.ids), 8), np.float32), rows, Sizes())
+    texts = ["a walk by the sea", "海", "latte", "手冲咖啡", "sea", "a"]
+    order = np.array([3, 1, 0, 5, 2, 4])
+    images = [cover for cover in data.covers(rows[order].tolist()) if cover]
+    odds = by_pairs(tower, tower.match_logits, texts, seen.images, order)
+    np.testing.assert_allclose(1 / (1 + np.exp(-odds)), tower.match(texts, images), rtol=1e-5)
+    assert len(np.unique(odds.round(5))) == 6

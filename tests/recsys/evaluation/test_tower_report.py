@@ -103,6 +103,13 @@ def test_headlines_are_the_best_rows_beside_chance_and_the_leading_differences(t
     ]
 
 
+def test_a_figure_over_few_is_no_headline(tower_report: TowerReport) -> None:
+    items = tower_report.tables[0]
+    few = items.model_copy(update={"rows": tuple(row.model_copy(update={"n": 29}) for row in items.rows)})
+    shown = tower_headlines(tower_report.model_copy(update={"tables": (few,)}))
+    assert [line.value for line in shown] == ["+0.125"]
+
+
 def test_the_best_of_each_part_is_known_and_lower_may_be_better(tower_report: TowerReport) -> None:
     items, captions = tower_report.tables
     assert items.best == {("all", "recall@10"): 0.375, ("all", "recall@50"): 0.5, ("cold", "recall@10"): 0.125}
@@ -154,7 +161,7 @@ def test_the_terminal_shows_the_same_figures(tower_report: TowerReport) -> None:
         ["right picture", "3.250", "50"],
         ["another picture", "3.500", "50"],
     ]
-    assert "both − text-only, cold -0.062 [-0.074, -0.050]" in shown
+    assert "both − text-only, cold  -0.062 [-0.074, -0.050]" in shown
     assert "One [bracketed] note." in shown
 
 
