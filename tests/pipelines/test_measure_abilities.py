@@ -183,6 +183,9 @@ def test_pictures_encoded_once_are_judged_as_the_pictures_themselves(tiny_world:
         width=8,
     )
     tower = BlipTower.create(config, ["手冲咖啡 latte art", "a walk by the sea 海边"] * 2)
+    with torch.no_grad():
+        for parameter in tower.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
     data = Dataset(tiny_world)
     rows = np.flatnonzero(data.items["n_images"].to_numpy() > 0)[:6].astype(np.int32)
     seen = Viewed.of(data, tower, np.zeros((len(data.ids), 8), np.float32), rows, Sizes())
@@ -191,4 +194,4 @@ def test_pictures_encoded_once_are_judged_as_the_pictures_themselves(tiny_world:
     images = [cover for cover in data.covers(rows[order].tolist()) if cover]
     odds = by_pairs(tower, tower.match_logits, texts, seen.images, order)
     np.testing.assert_allclose(1 / (1 + np.exp(-odds)), tower.match(texts, images), rtol=1e-5)
-    assert len(np.unique(odds.round(5))) == 6
+    assert np.ptp(odds) > 0.05
