@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys.config import BaseConfig
+from recsys.encoders.attention import attend
 
 INITIAL_STD = 0.02
 
@@ -61,7 +62,7 @@ class SelfAttention(nn.Module):
         query, key, value = (_split(part, self.heads) for part in self.query_key_value(hidden).chunk(3, dim=-1))
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        seen = F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal and past is None)
+        seen = attend(query, key, value, mask, causal and past is None)
         return self.residual(_join(seen), hidden), (key, value)
 
 
@@ -79,7 +80,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, hidden: Tensor, picture: KeysValues) -> Tensor:
         query = _split(self.query(hidden), self.heads)
-        return cast(Tensor, self.residual(_join(F.scaled_dot_product_attention(query, *picture)), hidden))
+        return cast(Tensor, self.residual(_join(attend(query, *picture)), hidden))
 
 
 class FeedForward(nn.Module):
