@@ -17,12 +17,13 @@ from recsys.artifacts import Artifact, ArtifactStore
 from recsys.data.dataset import Dataset
 from recsys.evaluation.tower_report import FigureTable, TowerReport
 from recsys.exceptions import ArtifactError
+from recsys.towers.families import FAMILIES
 
-BLIP = """
-name = "blip"
+RUN = """
+name = "family"
 size = "tiny"
-tower = {family = "blip", queue = 16}
-trainer = {steps = 20, evaluate_every = 20, items_per_batch = 8, anchors_per_batch = 4, partners = 1}
+tower.family = "{family}"
+trainer = {{steps = 2, evaluate_every = 2, items_per_batch = 8, anchors_per_batch = 4, partners = 1}}
 """
 CONFIG = TowerEvaluationConfig(name="tiny", sizes=Sizes(looked_at=20, anchors=40, spread=50))
 
@@ -47,9 +48,12 @@ def clip(tiny_home: Path, clip_home: Path) -> TowerReport:
 
 @pytest.fixture(scope="module")
 def blip(tiny_home: Path, tmp_path_factory: pytest.TempPathFactory) -> TowerReport:
-    home = tmp_path_factory.mktemp("blip_report")
-    (home / "blip.toml").write_text(BLIP)
-    run = Run(home, load_run_config(home / "blip.toml"), Console(machine=True))
+    return of_family("blip", tiny_home, tmp_path_factory.mktemp("blip_report"))
+
+
+def of_family(family: str, tiny_home: Path, home: Path) -> TowerReport:
+    (home / "run.toml").write_text(RUN.format(family=family))
+    run = Run(home, load_run_config(home / "run.toml"), Console(machine=True))
     dataset = ArtifactStore(tiny_home).current("dataset")
     tower = run.tower(dataset)
     return evaluated(home, {"dataset": dataset, "tower": tower, "embeddings": run.embeddings(dataset, tower)})
@@ -71,6 +75,18 @@ def test_a_dual_encoder_is_asked_what_it_can_answer(clip: TowerReport, blip: Tow
     ]
     more = [table.title for table in blip.tables if table.title not in titles]
     assert more == ["Matching of hard pairs", "Text → picture, looked at again", "Captions"]
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in ("blip", "clip")])
+def test_every_family_has_a_report(family: str, tiny_home: Path, tmp_path: Path) -> None:
+    report = of_family(family, tiny_home, tmp_path)
+    titles, able = {table.title for table in report.tables}, report.tower["can"].split(", ")
+    assert {"Text → item", "Item → item", "Alignment and uniformity"} <= titles
+    sees = any(row.name == "image-only" for row in table(report, "Item → item").rows)
+    assert ("Text → picture" in titles) == sees
+    assert ("Labels without training" in titles) == ("zero-shot" in able)
+    assert ("Matching of hard pairs" in titles) == ("match" in able)
+    assert ("Captions" in titles) == ("caption" in able)
 
 
 def test_only_items_too_new_for_the_tower_are_evaluated(clip: TowerReport, tiny_home: Path) -> None:
