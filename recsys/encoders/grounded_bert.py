@@ -21,6 +21,9 @@ INITIAL_STD = 0.02
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one attention layer, each ``[n, heads, t, width / heads]``."""
 
+Seen = KeysValues | Tensor
+"""What one layer's cross-attention sees of n pictures: keys and values, or the states ``[n, t, image_width]``."""
+
 
 class GroundedBertSizes(BaseConfig):
     """The shape of a :class:`GroundedBert`."""
@@ -78,9 +81,23 @@ class CrossAttention(nn.Module):
         key, value = (_split(part, self.heads) for part in self.key_value(states).chunk(2, dim=-1))
         return key, value
 
-    def forward(self, hidden: Tensor, picture: KeysValues) -> Tensor:
+    def forward(self, hidden: Tensor, picture: Seen) -> Tensor:
         query = _split(self.query(hidden), self.heads)
-        return cast(Tensor, self.residual(_join(attend(query, *picture)), hidden))
+        seen = self._among_states(query, picture) if isinstance(picture, Tensor) else attend(query, *picture)
+        return cast(Tensor, self.residual(_join(seen), hidden))
+
+    def _among_states(self, query: Tensor, states: Tensor) -> Tensor:
+        """The same attention with few queries: they go to the states, so that no state has to be projected.
+
+        ``q (s K)^T = (q K^T) s^T``, and a weighted mean of ``s V + b`` is ``(weighted mean of s) V + b``. The bias of
+        the keys is the same for all of them, which softmax does not see.
+        """
+        n, heads, length, narrow = query.shape
+        to_key, to_value = (part.view(heads, narrow, -1) for part in self.key_value.weight.chunk(2))
+        scaled = (query @ to_key * narrow**-0.5).view(n, 1, heads * length, -1)
+        mean = attend(scaled * states.size(-1) ** 0.5, states[:, None], states[:, None])
+        bias = self.key_value.bias.chunk(2)[1].view(heads, 1, narrow)
+        return mean.view(n, heads, length, -1) @ to_value.transpose(1, 2) + bias
 
 
 class FeedForward(nn.Module):
@@ -122,15 +139,19 @@ class GroundedBert(nn.Module):
         self.head_bias = nn.Parameter(torch.zeros(sizes.vocab_size))
         self.apply(_initialise)
 
-    def look(self, states: Tensor) -> list[KeysValues]:
+    def look(self, states: Tensor, longest: int | None = None) -> list[Seen]:
         """What every layer's cross-attention sees of pictures, to be used by any number of texts.
 
         Args:
             states: of the pictures' parts, ``[n, t, image_width]``.
+            longest: where each picture is used by one text only, the tokens of the longest; short ones are cheaper
+                without keys and values.
         """
+        if longest is not None and 2 * longest < self.sizes.width // self.sizes.heads:
+            return [states] * self.sizes.layers
         return [layer.cross_attention.look(states) for layer in self._layers]
 
-    def read(self, tokens: Tensor, mask: Tensor, pictures: list[KeysValues] | None = None) -> Tensor:
+    def read(self, tokens: Tensor, mask: Tensor, pictures: list[Seen] | None = None) -> Tensor:
         """Hidden states ``[n, length, width]``.
 
         Args:
@@ -148,7 +169,7 @@ class GroundedBert(nn.Module):
         return hidden
 
     def write(
-        self, tokens: Tensor, pictures: list[KeysValues], past: list[KeysValues] | None = None
+        self, tokens: Tensor, pictures: list[Seen], past: list[KeysValues] | None = None
     ) -> tuple[Tensor, list[KeysValues]]:
         """Hidden states ``[n, length, width]`` that know only the tokens before, and what the next call needs of them.
 
@@ -188,9 +209,9 @@ class GroundedBert(nn.Module):
         return cast(Tensor, self.dropout(self.norm(self.words(tokens) + places)))
 
 
-def pick(pictures: list[KeysValues], rows: Tensor) -> list[KeysValues]:
+def pick(pictures: list[Seen], rows: Tensor) -> list[Seen]:
     """What :meth:`GroundedBert.look` saw of the pictures at ``rows``, int ``[m]``; a row may occur many times."""
-    return [(key[rows], value[rows]) for key, value in pictures]
+    return [one[rows] if isinstance(one, Tensor) else (one[0][rows], one[1][rows]) for one in pictures]
 
 
 def _split(hidden: Tensor, heads: int) -> Tensor:

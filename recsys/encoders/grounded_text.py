@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from recsys.config import BaseConfig
 from recsys.encoders.blip_checkpoint import fill_from_bert, fill_from_blip, grounded_sizes
-from recsys.encoders.grounded_bert import GroundedBert, GroundedBertSizes, KeysValues, pick
+from recsys.encoders.grounded_bert import GroundedBert, GroundedBertSizes, KeysValues, Seen, pick
 from recsys.encoders.hub_weights import hub_config, hub_weights
 from recsys.encoders.next_token import next_token
 from recsys.encoders.tokenizer import (
@@ -136,6 +136,10 @@ class GroundedText(nn.Module):
         """Token ids, int32 ``[n, max_tokens]``."""
         return token_ids(self.tokenizer, texts, self.max_tokens)
 
+    def longest(self, tokens: Tensor) -> int:
+        """Length of the longest text without its padding."""
+        return int((tokens != self.pad_id).sum(dim=1).max().clamp(min=1)) if len(tokens) else 1
+
     def forward(self, tokens: Tensor, bert: GroundedBert | None = None) -> Tensor:
         """The [CLS] states ``[n, width]`` of texts read alone.
 
@@ -145,7 +149,7 @@ class GroundedText(nn.Module):
         """
         return self._first(bert or self.bert, tokens)
 
-    def beside(self, tokens: Tensor, pictures: list[KeysValues], which: Tensor | None = None) -> Tensor:
+    def beside(self, tokens: Tensor, pictures: list[Seen], which: Tensor | None = None) -> Tensor:
         """The [ENC] states ``[n, width]`` of texts read beside pictures.
 
         Args:
@@ -156,7 +160,7 @@ class GroundedText(nn.Module):
         own = torch.arange(len(tokens), device=tokens.device)
         return self._first(self.bert, self._led_by(self.match_id, tokens), pictures, own if which is None else which)
 
-    def predict(self, tokens: Tensor, pictures: list[KeysValues]) -> tuple[Tensor, Tensor, Tensor]:
+    def predict(self, tokens: Tensor, pictures: list[Seen]) -> tuple[Tensor, Tensor, Tensor]:
         """Next-token logits at every place that has a next token; none are computed for padding.
 
         Args:
@@ -181,14 +185,14 @@ class GroundedText(nn.Module):
     @torch.no_grad()
     def write(
         self,
-        pictures: list[KeysValues],
+        pictures: list[Seen],
         max_tokens: int,
         top_p: float | None = None,
         random: torch.Generator | None = None,
     ) -> list[str]:
         """A text for each picture, see :func:`recsys.encoders.next_token.next_token`."""
         device = self.unspoken.device
-        n = len(pictures[0][0])
+        n = len(pictures[0] if isinstance(pictures[0], Tensor) else pictures[0][0])
         token = torch.full((n, 1), self.write_id, device=device)
         ended = torch.zeros(n, dtype=torch.bool, device=device)
         past: list[KeysValues] | None = None
@@ -209,7 +213,7 @@ class GroundedText(nn.Module):
         return [_BETWEEN_CHINESE.sub("", text) for text in self.tokenizer.decode_batch(ids)]
 
     def _first(
-        self, bert: GroundedBert, tokens: Tensor, pictures: list[KeysValues] | None = None, which: Tensor | None = None
+        self, bert: GroundedBert, tokens: Tensor, pictures: list[Seen] | None = None, which: Tensor | None = None
     ) -> Tensor:
         if len(tokens) == 0:
             return torch.zeros(0, self.width, device=tokens.device)
@@ -228,7 +232,7 @@ class GroundedText(nn.Module):
 
     def _cut(self, tokens: Tensor) -> Tensor:
         """Without the columns that are padding in every row."""
-        return tokens[:, : int((tokens != self.pad_id).sum(dim=1).max().clamp(min=1))] if len(tokens) else tokens
+        return tokens[:, : self.longest(tokens)]
 
     def _led_by(self, role: int, tokens: Tensor) -> Tensor:
         return torch.cat([torch.full_like(tokens[:, :1], role), tokens[:, 1:]], dim=1)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys.config import BaseConfig
-from recsys.encoders.grounded_bert import INITIAL_STD, GroundedBert, KeysValues
+from recsys.encoders.grounded_bert import INITIAL_STD, GroundedBert, Seen
 from recsys.encoders.grounded_text import GroundedText, GroundedTextConfig
 from recsys.encoders.hub_weights import hub_config, hub_weights
 from recsys.encoders.image import ImageConfig, ImageEncoder
@@ -204,7 +204,7 @@ class BlipTower(Matching, Captioning):
         return losses
 
     def match_logits(self, tokens: Tensor, images: Tensor) -> Tensor:
-        pictures = self.text.bert.look(self.image.states(images))
+        pictures = self.text.bert.look(self.image.states(images), self.text.longest(tokens))
         no, yes = self.matching_head(self.text.beside(tokens, pictures)).unbind(dim=1)
         return cast(Tensor, yes - no)
 
@@ -269,7 +269,7 @@ class BlipTower(Matching, Captioning):
         return unit(self.momentum["text_projection"](text)), unit(self.momentum["image_projection"](image))
 
     def _matching(
-        self, tokens: Tensor, pictures: list[KeysValues], similarity: Tensor, same: Tensor, random: torch.Generator
+        self, tokens: Tensor, pictures: list[Seen], similarity: Tensor, same: Tensor, random: torch.Generator
     ) -> Tensor:
         """Cross-entropy over the pairs and, for each text and for each picture, one hard negative where one is left."""
         wrong_image = draw_hard_negatives(similarity, same, random)

@@ -76,11 +76,24 @@ def test_the_picture_counts_beside_it_and_not_alone(
 
 def test_picking_pictures_equals_looking_at_them(bert: GroundedBert, states: torch.Tensor) -> None:
     rows = torch.tensor([2, 0, 0, 1])
-    for (key, value), (want_key, want_value) in zip(
-        pick(bert.look(states), rows), bert.look(states[rows]), strict=True
-    ):
-        torch.testing.assert_close(key, want_key)
-        torch.testing.assert_close(value, want_value)
+    for picked, looked in zip(pick(bert.look(states), rows), bert.look(states[rows]), strict=True):
+        torch.testing.assert_close(picked, looked)
+    for picked in pick(bert.look(states, 3), rows):
+        torch.testing.assert_close(picked, states[rows])
+
+
+def test_short_texts_see_the_same_without_keys_and_values(
+    bert: GroundedBert, tokens: torch.Tensor, states: torch.Tensor
+) -> None:
+    short = tokens[:, :3]
+    mask = torch.ones_like(short, dtype=torch.bool)
+    cheap = bert.look(states, 3)
+    assert all(isinstance(one, torch.Tensor) for one in cheap)
+    assert not any(isinstance(one, torch.Tensor) for one in bert.look(states, 4))
+    torch.testing.assert_close(
+        bert.read(short, mask, cheap), bert.read(short, mask, bert.look(states)), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(bert.write(short, cheap)[0], bert.write(short, bert.look(states))[0], atol=1e-5, rtol=0)
 
 
 def test_reader_and_writer_share_all_but_self_attention(
