@@ -139,8 +139,11 @@ class BlipTower(Matching, Captioning):
         return {"text": self.text.describe(), "image": self.image.describe()}
 
     def adopt(self, config: BlipConfig) -> None:
-        """Set the loss weights, and start slow copies from the weights as they are now, with an empty queue."""
+        """Set loss weights and what is frozen; start slow copies from the weights as they are, and an empty queue."""
         self.training_config = config
+        if self.image.reads_pixels:
+            self.image.frozen = config.image.frozen
+            self.image.backbone.requires_grad_(not config.image.frozen)
         self.momentum, self.queue = None, None
         if config.queue > 0 or config.alpha > 0:
             copies = {

@@ -475,6 +475,21 @@ def test_saving_leaves_out_what_serving_does_not_need(tmp_path: Path) -> None:
     assert len(loaded.queue.filled()[2]) == 0
 
 
+def test_going_on_from_disk_freezes_what_the_config_says(tmp_path: Path) -> None:
+    made().save(tmp_path)
+    frozen = SLOW.model_copy(update={"image": TINY.image.model_copy(update={"frozen": True})})
+    tower = BlipTower.load(tmp_path)
+    tower.adopt(frozen)
+    sum(losses_of(tower, training_batch(tower)).values()).backward()
+    assert all(parameter.grad is None for parameter in tower.image.parameters())
+    assert tower.text.bert.words.weight.grad is not None
+    assert tower.momentum is not None
+    assert "image" not in tower.momentum
+    tower.adopt(SLOW)
+    assert all(parameter.requires_grad for parameter in tower.image.parameters())
+    assert "image" in tower.momentum
+
+
 def test_sharing_holds_after_save_and_load(tmp_path: Path) -> None:
     """One set of weights for both roles, but for self-attention: changing a shared one changes both."""
     made().save(tmp_path)
