@@ -12,7 +12,7 @@ from pipelines.answers import open_engine, read_picture, show_slate
 from pipelines.config import DEFAULT, WORLD, validated
 from pipelines.console import Console
 from pipelines.dataset import DatasetConfig, ingested_table, make_dataset
-from pipelines.quickstart import show_report, tour
+from pipelines.quickstart import show_report, show_tower_report, tour
 from pipelines.run import Run
 from pipelines.run_config import load_run_config
 from pipelines.runtime import RuntimeConfig
@@ -132,8 +132,18 @@ def embed(
     console = Console(json)
     run = Run(home, load_run_config(DEFAULT, {"width": width}), console, _runtime(runtime, ray_address))
     artifact = run.embeddings(run.store.current("dataset"), run.store.current("tower"))
-    console.say("Next: [bold]recsys index[/]")
+    console.say("Next: [bold]recsys evaluate-tower[/], or [bold]recsys index[/]")
     console.finish(**artifact.manifest.metrics)
+
+
+@app.command("evaluate-tower")
+def evaluate_tower(home: Home = HOME, config: Config = DEFAULT, json: Json = False) -> None:
+    """Measure what the current tower's vectors find and what else it can do, and write the report."""
+    console = Console(json)
+    run = Run(home, load_run_config(config), console)
+    current = {kind: run.store.current(kind) for kind in ("dataset", "tower", "embeddings")}
+    show_tower_report(run.tower_reports(**current), home, console)
+    console.finish()
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pipelines.console import Console
 from pipelines.dataset import make_dataset
 from pipelines.embed import EmbedConfig, embed
 from pipelines.evaluate import evaluate
+from pipelines.evaluate_tower import evaluate_tower
 from pipelines.run_config import RunConfig
 from pipelines.runtime import RuntimeConfig, open_runtime
 from pipelines.train_ranker import train_ranker
@@ -47,6 +48,12 @@ class Run:
     def embeddings(self, dataset: Artifact, tower: Artifact) -> Artifact:
         config = EmbedConfig(width=self.config.width)
         return self.console.stage("embeddings", lambda: embed(self.store, dataset, tower, self.runtime, config))
+
+    def tower_reports(self, dataset: Artifact, tower: Artifact, embeddings: Artifact) -> Artifact:
+        config = self.config.tower_evaluation_config()
+        return self.console.stage(
+            "tower-reports", lambda: evaluate_tower(self.store, dataset, tower, embeddings, config)
+        )
 
     def index(self, embeddings: Artifact) -> Artifact:
         return self.console.stage("index", lambda: build_index(self.store, embeddings, self.config.index))

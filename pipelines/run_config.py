@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pipelines.config import merged, read_toml, validated
 from pipelines.dataset import DatasetConfig
 from pipelines.evaluate import EvaluationConfig
+from pipelines.evaluate_tower import TowerEvaluationConfig
 from pipelines.train_ranker import RankerJobConfig
 from pipelines.train_tower import TowerConfig
 from recsys.config import BaseConfig
@@ -31,10 +32,9 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
             "width": 16,
             "text": {"max_tokens": 16, "vocab_size": 500, "width": 32, "layers": 1, "heads": 2},
             "image": {"pixels": 32, "patch": 16, "width": 32, "layers": 1, "heads": 2},
-            **dict.fromkeys(
-                ("llm", "language", "qformer"),
-                {"max_tokens": 16, "vocab_size": 500, "width": 32, "layers": 2, "heads": 2, "queries": 4},
-            ),
+            "llm": {"max_tokens": 16, "vocab_size": 500, "width": 32, "layers": 2, "heads": 2},
+            "language": {"max_tokens": 16, "vocab_size": 500, "width": 32, "layers": 2, "heads": 2},
+            "qformer": {"max_tokens": 16, "vocab_size": 500, "width": 32, "layers": 2, "heads": 2, "queries": 4},
             "queue": 0,
         },
         "trainer": {"steps": 40, "optimizer": {"warmup_steps": 5}, "evaluate_every": 10},
@@ -93,6 +93,9 @@ class RunConfig(BaseConfig):
             start=self.start,
             teacher=self.teacher,
         )
+
+    def tower_evaluation_config(self) -> TowerEvaluationConfig:
+        return TowerEvaluationConfig(name=self.name)
 
     def ranker_config(self) -> RankerJobConfig:
         return RankerJobConfig(

@@ -14,12 +14,14 @@ from pipelines.train_tower import TowerConfig, learnable
 from recsys import schemas
 from recsys.config import BaseConfig
 from recsys.data.dataset import Dataset
+from recsys.data.held_out import held_out_rows
 from recsys.data.interactions import Interactions
 from recsys.data.pairs import ItemPairs, mine_pairs
 from recsys.data.splits import split_events
 from recsys.evaluation.judgements import Judgements
 from recsys.evaluation.slices import ItemSlice, text_characters
 from recsys.towers.tower import Tower
+from recsys.training.validation import hold_out
 from recsys.types import FloatArray, RowArray
 
 NO_LANGUAGE = "unknown language"
@@ -55,19 +57,22 @@ class Evaluated:
 
     @classmethod
     def of(cls, data: Dataset, config: TowerConfig, sizes: Sizes) -> Evaluated:
-        """Items that the tower's config holds out; else those too new for it; else, there being none, all."""
-        learned, pairs = learnable(data, config)
+        """Items that the tower's config holds out; else all that it never learned from."""
+        learnable_rows, pairs = learnable(data, config)
+        _, learned = hold_out(learnable_rows, config.trainer.validation_share, config.trainer.seed)
         pairs = pairs.where(np.isin(pairs.a, learned) & np.isin(pairs.b, learned))
-        rows = np.setdiff1d(np.arange(len(data.ids), dtype=np.int32), learned)
-        which = f"the {len(rows):,} items that the tower's config holds out"
-        if config.held_out is None:
-            which = f"the {len(rows):,} items published after the tower's training window"
-            if not len(rows):
-                rows = learned
-                which = f"all {len(rows):,} items, since the tower may have learned from each of them"
+        if config.held_out is not None:
+            rows = held_out_rows(data, config.held_out)
+            which = f"the {len(rows):,} items that the tower's config holds out"
+        else:
+            rows = np.setdiff1d(np.arange(len(data.ids), dtype=np.int32), learned)
+            which = (
+                f"the {len(rows):,} items that the tower never learned from: those published after its training "
+                "window, and those that decided when training stopped"
+            )
             if len(rows) > sizes.items:
                 rows = drawn(rows, sizes.items)
-                which += f", of which {len(rows):,} are drawn at random"
+                which += f"; {len(rows):,} of them, drawn at random"
         return cls(rows, f"Evaluated are {which}.", learned, pairs)
 
 
@@ -170,7 +175,7 @@ def later_pairs(data: Dataset, config: TowerConfig, evaluated: Evaluated, sizes:
     few = np.quantile(characters, 0.25)
     parts = (
         ItemSlice("short text", f"partners with at most {few:.0f} characters, the lowest quarter", characters <= few),
-        ItemSlice("cold", "partners without any interaction in the training window", ~(met & learned)),
+        ItemSlice("cold", "partners of whom the tower learned no interaction", ~(met & learned)),
     )
     known = sparse.csr_array(
         (np.ones(len(evaluated.pairs)), (evaluated.pairs.a, evaluated.pairs.b)), shape=(n_items, n_items)

@@ -11,11 +11,12 @@ import numpy.typing as npt
 from recsys.ahead import one_ahead
 from recsys.data.dataset import ITEMS_PER_GROUP, Dataset
 from recsys.device import best_device
+from recsys.embeddings.sight import seen_by
 from recsys.embeddings.table import EmbeddingTable
 from recsys.towers.base import READ_OUTS, ItemBatch, TowerInputs, item_texts
 from recsys.towers.families import open_tower
 from recsys.towers.tower import Tower
-from recsys.types import FloatArray, Image
+from recsys.types import FloatArray
 
 ITEMS_PER_SLICE = 2 * ITEMS_PER_GROUP
 ITEMS_AT_ONCE = 64
@@ -55,12 +56,7 @@ def encode_rows(tower: Tower, dataset: Dataset, rows: Sequence[int]) -> Mapping[
     tower.eval()
     listed = np.asarray(rows)
     texts = item_texts(dataset.items[listed.tolist()])
-    pictures: Sequence[Image | FloatArray | None]
-    if tower.image.reads_pixels:
-        pictures = dataset.covers(listed.tolist())
-    else:
-        vectors, present = dataset.image_features(listed.tolist())
-        pictures = [vector if there else None for vector, there in zip(vectors, present, strict=True)]
+    pictures = seen_by(tower, dataset, listed.tolist())
 
     def prepare(places: npt.NDArray[np.int64]) -> TowerInputs:
         return tower.inputs(ItemBatch([texts[i] for i in places], [pictures[i] for i in places]))

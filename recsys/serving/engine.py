@@ -14,15 +14,21 @@ from recsys import schemas
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.embeddings.encode import open_tables
+from recsys.embeddings.sight import seen_by
 from recsys.exceptions import ConfigError
 from recsys.features.requests import RankingRequests
 from recsys.index.generation import IndexGeneration
 from recsys.ranking.base import Ranker
 from recsys.ranking.lightgbm_ranker import LightGBMRanker
 from recsys.serving.cascade import Cascade, CascadeConfig
-from recsys.towers.base import ItemTower
+from recsys.towers.abilities import Matching
 from recsys.towers.families import open_tower
+from recsys.towers.rerank import rerank_by_match
+from recsys.towers.tower import Tower
 from recsys.types import NO_ROW, FloatArray, Image, ItemId, RowArray, UserId
+
+RERANKED = 32
+"""How many search results a tower that can judge pairs looks at again."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +70,30 @@ class Engine:
         self.paths = paths
         self.config = config
         self.data = Dataset(paths.dataset)
-        self.tower: ItemTower = open_tower(paths.tower, paths.width)
+        self.tower: Tower = open_tower(paths.tower, paths.width)
         self.generation = IndexGeneration.open(paths.index)
 
     def search_text(self, text: str, k: int) -> list[Answer]:
-        """The k items nearest to a text.
+        """The k items nearest to a text; the first of them looked at again by a tower that judges text and picture.
 
         Raises:
             ConfigError: the text is blank.
         """
         if not text.strip():
             raise ConfigError("The search text is blank.", "Give a few words.")
-        return self._nearest(self.tower.encode_text([text]), k, "close to the text")
+        vector = self.tower.encode_text([text])
+        if not isinstance(self.tower, Matching):
+            return self._nearest(vector, k, "close to the text")
+        rows, cosines = self.generation.search(vector, max(k, RERANKED), self.tower.fingerprint)
+        found = rows[0] != NO_ROW
+        rows, cosines = rows[0][found], cosines[0][found]
+        looked_at = slice(0, RERANKED)
+        pictures = seen_by(self.tower, self.data, rows[looked_at].tolist())
+        scores = rerank_by_match(self.tower, text, pictures, cosines[looked_at])
+        order = np.argsort(-scores, kind="stable")
+        rows = np.concatenate([rows[looked_at][order], rows[RERANKED:]])
+        scores = np.concatenate([scores[order], scores.min(initial=0) - 1 + cosines[RERANKED:]])
+        return self._answers(rows[:k], scores[:k], ["fits the text, picture and all"] * k)
 
     def search_image(self, image: Image, k: int) -> list[Answer]:
         """The k items nearest to a picture."""

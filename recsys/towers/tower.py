@@ -127,7 +127,8 @@ class Tower(nn.Module, ABC):
     @torch.no_grad()
     def after_step(self) -> None:
         """Called after each optimiser step."""
-        clamp_logit_scale(self.match_scale)
+        if not self.match_bias:  # SigLIP's loss, which has a bias, knows no limit
+            clamp_logit_scale(self.match_scale)
         clamp_logit_scale(self.pair_scale)
 
     @property

@@ -34,7 +34,7 @@ from recsys.training.optimizer import OptimizerConfig, make_optimizer
 from recsys.training.prepared import PreparedItems
 from recsys.training.sampler import BatchSampler
 from recsys.training.step import TrainingStep
-from recsys.training.validation import Validation
+from recsys.training.validation import Validation, hold_out
 from recsys.types import FloatArray, RowArray
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -93,7 +93,7 @@ def train(
     """
     if config.lora is not None:
         add_lora(tower, config.lora)
-    held_out, learned = _hold_out(trainable, config)
+    held_out, learned = hold_out(trainable, config.validation_share, config.seed)
     inside = np.isin(pairs.a, learned) & np.isin(pairs.b, learned)
     sizes = (config.items_per_batch, config.anchors_per_batch, config.partners)
     sampler = BatchSampler(learned, pairs.where(inside), config.seed, *sizes)
@@ -180,13 +180,6 @@ def _evaluate(
         progress.best_recall, progress.best_step = record["recall"], progress.step
         if workers.rank() == 0:
             checkpoint.keep_best(tower)
-
-
-def _hold_out(trainable: RowArray, config: TrainerConfig) -> tuple[RowArray, RowArray]:
-    random = np.random.default_rng([config.seed, 0])
-    shuffled = random.permutation(trainable)
-    count = max(1, round(len(trainable) * config.validation_share))
-    return np.sort(shuffled[:count]), np.sort(shuffled[count:])
 
 
 @torch.no_grad()

@@ -80,6 +80,19 @@ class Validation:
         return out
 
 
+def hold_out(trainable: RowArray, share: float, seed: int) -> tuple[RowArray, RowArray]:
+    """Divide what may be learned from into validation items and those that are learned from, each ascending.
+
+    Args:
+        trainable: item rows.
+        share: of them that validate; at least one.
+        seed: of the run.
+    """
+    shuffled = np.random.default_rng([seed, 0]).permutation(trainable)
+    count = max(1, round(len(trainable) * share))
+    return np.sort(shuffled[:count]), np.sort(shuffled[count:])
+
+
 def _diagonal_recall(similarity: FloatArray, k: int) -> float:
     own = np.diagonal(similarity)[:, None]
     better, tied = np.sum(similarity > own, axis=1), np.sum(similarity == own, axis=1) - 1

@@ -89,9 +89,9 @@ def test_every_family_has_a_report(family: str, tiny_home: Path, tmp_path: Path)
     assert ("Captions" in titles) == ("caption" in able)
 
 
-def test_only_items_too_new_for_the_tower_are_evaluated(clip: TowerReport, tiny_home: Path) -> None:
+def test_only_items_the_tower_never_learned_from_are_evaluated(clip: TowerReport, tiny_home: Path) -> None:
     data = Dataset(ArtifactStore(tiny_home).current("dataset").path)
-    new = int(re.findall(r"the (\d+) items published after", clip.protocol)[0])
+    new = int(re.findall(r"the (\d+) items that the tower never learned from", clip.protocol)[0])
     learned = int(re.findall(r"learn from (\d+) items", " ".join(clip.notes))[0])
     assert new > 0
     assert new + learned == len(data.ids)

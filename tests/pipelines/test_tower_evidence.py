@@ -13,6 +13,8 @@ from recsys.data.dataset import Dataset, DatasetWriter
 from recsys.data.held_out import HeldOutConfig
 from recsys.data.splits import SplitConfig
 from recsys.evaluation.judgements import Judgements
+from recsys.training.trainer import TrainerConfig
+from recsys.training.validation import hold_out
 
 LEAVE_OUT = TowerConfig(split=SplitConfig(protocol="leave_last_out", label_items=1))
 HELD_OUT = HeldOutConfig(attribute="split", values=("val",))
@@ -57,10 +59,15 @@ def test_items_that_the_config_holds_out_are_evaluated(data: Dataset) -> None:
     assert not set("gh") & set(ids(data, np.concatenate([found.pairs.a, found.pairs.b])))
 
 
-def test_where_nothing_is_left_out_all_items_are_evaluated_and_it_says_so(data: Dataset) -> None:
-    found = Evaluated.of(data, LEAVE_OUT, Sizes(items=5))
-    assert len(found.rows) == 5
-    assert found.which.startswith("Evaluated are all 8 items, since the tower may have learned from each of them, of ")
+def test_without_held_out_items_those_that_training_validated_with_are_evaluated(data: Dataset) -> None:
+    half = LEAVE_OUT.model_copy(update={"trainer": TrainerConfig(validation_share=0.49)})
+    validated, learned = hold_out(np.arange(8, dtype=np.int32), 0.49, 0)
+    found = Evaluated.of(data, half, Sizes())
+    np.testing.assert_array_equal(found.rows, validated)
+    np.testing.assert_array_equal(found.learned, learned)
+    assert found.which.startswith("Evaluated are the 4 items that the tower never learned from")
+    assert set(found.pairs.a) | set(found.pairs.b) <= set(learned)
+    assert len(Evaluated.of(data, half, Sizes(items=3)).rows) == 3
 
 
 def test_later_pairs_are_those_after_the_training_window(data: Dataset) -> None:
@@ -71,8 +78,8 @@ def test_later_pairs_are_those_after_the_training_window(data: Dataset) -> None:
     assert ids(data, later.anchors) == "dg"
     assert ids(data, later.partners.items) == "ch"
     known = [ids(data, later.known.between(row, row + 1).items) for row in (0, 1)]
-    assert known == ["abcef", "efh"]  # c -> d and h -> g were learned the other way round, and count as known
-    assert later.parts == ()  # every partner is met, and none is among the quarter with the shortest text
+    assert known == ["abef", "efh"]  # h -> g was learned the other way round, and counts as known; c validated
+    assert [ids(data, np.flatnonzero(part.items)) for part in later.parts] == ["c"]  # the cold one
 
 
 def test_items_held_out_of_training_are_cold(data: Dataset) -> None:
@@ -80,7 +87,7 @@ def test_items_held_out_of_training_are_cold(data: Dataset) -> None:
     later = later_pairs(data, config, Evaluated.of(data, config, Sizes()), Sizes())
     assert later is not None
     cold = next(part for part in later.parts if part.name == "cold")
-    assert ids(data, np.flatnonzero(cold.items)) == "gh"
+    assert ids(data, np.flatnonzero(cold.items)) == "dgh"  # d validated
 
 
 def test_a_data_set_without_events_has_no_later_pairs(data: Dataset) -> None:
