@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys.encoders.causal_lm import LanguageModel
+from recsys.encoders.decoder_attention import attend_fast
 from recsys.towers.base import ItemBatch, TrainingBatch
 from recsys.towers.note_prompt import ANSWER_TOKENS, NotePrompter, Part, Prompts, Question
 from recsys.towers.note_tasks import draw_tasks, with_hashtag
@@ -41,6 +42,7 @@ class NoteTower(Tower, ABC):
     def __init__(self, text: LanguageModel, width: int, widths: Sequence[int] = ()) -> None:
         super().__init__(width, widths)
         self.text = text
+        attend_fast(text.model)
         self.prompter = NotePrompter(text)
         self.projection = nn.Linear(text.width, width)
         self.generative_weight, self.asked_share = GENERATIVE_WEIGHT, 1.0
