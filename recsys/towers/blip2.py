@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from recsys.config import BaseConfig
 from recsys.encoders.blip2_checkpoint import load_blip2
 from recsys.encoders.causal_lm import ARCHITECTURES, IGNORED, LanguageModel, LanguageModelConfig
-from recsys.encoders.image import ImageConfig, ImageEncoder
+from recsys.encoders.image import FEATURES, ImageConfig, ImageEncoder
 from recsys.encoders.next_token import next_token
 from recsys.encoders.projector import ProjectorConfig, make_projector
 from recsys.encoders.qformer import QFormer, QFormerConfig
@@ -158,12 +158,14 @@ class Blip2Tower(Matching, Captioning):
         }
 
     def adopt(self, config: Blip2Config) -> None:
-        """Enter the config's stage; a tower that comes from stage 1 gets its language model here.
+        """Enter the config's stage, freeze what it says; a tower that comes from stage 1 gets its language model here.
 
         Raises:
             ConfigError: stage 2 has no language model.
         """
         self.prompt = config.prompt
+        if "frozen" in config.image.model_fields_set and self.image.kind != FEATURES:
+            self.image.frozen = config.image.frozen
         if config.stage == 2:
             if self.language is None:
                 if config.language.checkpoint is None:

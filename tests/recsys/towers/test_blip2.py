@@ -154,6 +154,16 @@ def test_states_of_a_frozen_image_encoder_are_as_good_as_pixels(tmp_path: Path) 
     assert all(loss.isfinite() for loss in tower.objective(cached, tower(cached.inputs)).values())
 
 
+def test_a_tower_from_disk_takes_over_what_the_config_freezes(tower: Blip2Tower) -> None:
+    tower.adopt(TINY.model_copy(update={"image": ImageConfig(frozen=True)}))
+    assert tower.image.frozen
+    assert not any(parameter.requires_grad for parameter in tower.image.parameters())
+    tower.adopt(TINY)  # says nothing of it
+    assert tower.image.frozen
+    tower.adopt(TINY.model_copy(update={"image": ImageConfig(frozen=False)}))
+    assert all(parameter.requires_grad for parameter in tower.image.parameters())
+
+
 def test_contrast_takes_the_best_query_and_is_known_by_hand(tower: Blip2Tower) -> None:
     with torch.no_grad():
         tower.image_projection.weight.copy_(torch.eye(8, 16))
