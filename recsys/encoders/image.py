@@ -221,9 +221,8 @@ class ImageEncoder(nn.Module):
             return images if images.ndim == 3 else images[:, None]
         if len(images) == 0:
             return torch.zeros(0, 1, self.width, device=images.device)
-        scaled = (images.float() / 255 - self.mean) / self.std
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return BACKBONES[self.kind].states(self.backbone, scaled, self.layer)
+            return BACKBONES[self.kind].states(self.backbone, self._scaled(images), self.layer)
 
     def pool(self, states: Tensor) -> Tensor:
         """One state a picture, ``[n, width]``."""
@@ -232,7 +231,17 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Pooled states ``[n, width]`` of pixels, of states or, as they are, of pooled states."""
-        return images if images.is_floating_point() and images.ndim == 2 else self.pool(self.states(images))
+        if images.is_floating_point() and images.ndim == 2:
+            return images
+        pooled = BACKBONES[self.kind].pooled if self.layer == -1 and self.reads_pixels else None
+        if pooled is None or images.is_floating_point() or len(images) == 0:
+            return self.pool(self.states(images))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return pooled(self.backbone, self._scaled(images))
+
+    def _scaled(self, images: Tensor) -> Tensor:
+        """Pixels as the backbone wants them, float ``[n, 3, pixels, pixels]``."""
+        return (images.float() / 255 - self.mean) / self.std
 
 
 def _square(preprocessor: Mapping[str, Any]) -> tuple[int, float | None]:

@@ -24,6 +24,7 @@ from transformers.models.vit.modeling_vit import ViTModel
 from recsys.encoders.blip2_checkpoint import load_blip2_vision
 from recsys.encoders.blip_checkpoint import load_blip_vision
 from recsys.encoders.checkpoints import load_model
+from recsys.encoders.clip_layers import image_state
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ImageBackbone:
         states: pixels, float ``[n, 3, size, size]``, and the number of a layer (-1 is the last) -> ``[n, t, width]``.
         pool: the model and states -> ``[n, width]``.
         first_patch: how many leading states are no patches (a CLS token).
+        pooled: the model and pixels -> ``[n, width]``: pooled last states, where that is less work than all of them.
     """
 
     config: Callable[..., Any]
@@ -47,6 +49,7 @@ class ImageBackbone:
     states: Callable[[Any, Tensor, int], Tensor]
     pool: Callable[[Any, Tensor], Tensor]
     first_patch: int = 0
+    pooled: Callable[[Any, Tensor], Tensor] | None = None
 
 
 def transformer_states(model: Any, pixels: Tensor, layer: int) -> Tensor:
@@ -112,6 +115,7 @@ BACKBONES: Mapping[str, ImageBackbone] = {  # by ``model_type`` of the hub's con
         states=transformer_states,
         pool=lambda model, states: model.post_layernorm(states[:, 0]),
         first_patch=1,
+        pooled=image_state,
     ),
     "chinese_clip_vision_model": ImageBackbone(
         config=ChineseCLIPVisionConfig,
@@ -121,6 +125,7 @@ BACKBONES: Mapping[str, ImageBackbone] = {  # by ``model_type`` of the hub's con
         states=transformer_states,
         pool=lambda model, states: model.post_layernorm(states[:, 0]),
         first_patch=1,
+        pooled=image_state,
     ),
     "siglip_vision_model": ImageBackbone(
         config=SiglipVisionConfig,

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from recsys.config import BaseConfig
 from recsys.encoders.checkpoints import model_type, read_json
 from recsys.encoders.dual_encoders import DUAL_ENCODERS
-from recsys.encoders.text_backbones import BACKBONES, Pooling
+from recsys.encoders.text_backbones import BACKBONES, OLD_CLIP_END, Pooling
 from recsys.encoders.tokenizer import PAD_ID, load_tokenizer, pad_id, pad_with, token_ids, train_tokenizer
 from recsys.exceptions import ConfigError
 
 POOLING_FILE = "1_Pooling/config.json"
-OLD_CLIP_END = 2  # as `eos_token_id` it makes `transformers` pool at the largest id, the end token in CLIP's vocabulary
+TEXTS_OF_LIKE_LENGTH = 16
+"""How many texts at least are computed together on a CPU, where a padded token costs as much as a real one."""
 
 
 class TextConfig(BaseConfig):
@@ -166,8 +167,15 @@ class TextEncoder(nn.Module):
         """States ``[n, width]`` of token ids ``[n, length]``; columns that are padding everywhere cost nothing."""
         if len(tokens) == 0:
             return torch.zeros(0, self.width, device=tokens.device)
+        groups = 1 if tokens.is_cuda or BACKBONES[self.kind].full_length else len(tokens) // TEXTS_OF_LIKE_LENGTH
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return BACKBONES[self.kind].pool(self.backbone, tokens, self.pad_id, self.pooling)
+            if groups < 2:
+                return self._states(tokens)
+            order = (tokens != self.pad_id).sum(dim=1).argsort(stable=True)
+            return torch.cat([self._states(tokens[part]) for part in order.tensor_split(groups)])[order.argsort()]
+
+    def _states(self, tokens: Tensor) -> Tensor:
+        return BACKBONES[self.kind].pool(self.backbone, tokens, self.pad_id, self.pooling)
 
 
 def _end_token(tokenizer: Tokenizer, pooled_at: int) -> int:

@@ -22,7 +22,9 @@ from transformers.models.siglip.configuration_siglip import SiglipTextConfig
 from transformers.models.siglip.modeling_siglip import SiglipTextModel
 
 from recsys.encoders.checkpoints import load_model
+from recsys.encoders.clip_layers import text_state
 
+OLD_CLIP_END = 2  # as `eos_token_id` it makes a CLIP read at the largest id, the end token in CLIP's vocabulary
 Pooling = Literal["mean", "cls"]
 """How a BERT's last hidden states become one: their mean over the tokens, or the first."""
 
@@ -61,8 +63,9 @@ def _bert(model: Any, tokens: Tensor, pad: int, pooling: Pooling) -> Tensor:
 def _clip(model: Any, tokens: Tensor, pad: int, pooling: Pooling) -> Tensor:
     # Padding is the end token. The model pools at the first one, or, in checkpoints whose config says eos_token_id = 2,
     # at the first of the largest ids: both stay where they are however far the batch is padded.
-    tokens = tokens[:, : int((tokens != pad).sum(dim=1).max()) + 1]
-    return model(input_ids=tokens).pooler_output  # type: ignore[no-any-return]
+    ends = model.eos_token_id
+    end = (tokens if ends == OLD_CLIP_END else tokens == ends).int().argmax(dim=1)
+    return text_state(model, tokens[:, : int(end.max()) + 1], end)
 
 
 def _siglip(model: Any, tokens: Tensor, pad: int, pooling: Pooling) -> Tensor:
