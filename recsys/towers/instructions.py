@@ -59,16 +59,14 @@ def parse_hashtags(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tag for part in _HASHTAG.findall(text) if (tag := part.strip())))
 
 
-def asked(task: Task, text: str | None, has_image: bool, number: int = 0) -> Turn:
+def asked(words: str, text: str | None, has_image: bool) -> Turn:
     """The user's turn that shows a note and asks something of it.
 
     Args:
-        task: what is asked.
-        text: of the note; ``None`` where it is not shown.
+        words: what is asked.
+        text: of the note; empty or ``None`` where it is not shown.
         has_image: whether its picture is shown.
-        number: which way to ask.
     """
-    words = question(task, language_of(text or ""), number)
     return Turn("user", f"{text}\n{words}" if text else words, images=int(has_image))
 
 
@@ -99,6 +97,8 @@ def instructions(note: Note, has_image: bool, random: torch.Generator) -> list[T
     for place, task in enumerate(sorted(tasks, key=lambda task: draws[1 + list(answers).index(task)])):
         way = int(draws[4 + place] * 6)
         ask = question(task, language, way)
-        first = Turn("user", f"{shown}\n{ask}" if shown else ask, images=int(has_image))
-        turns += [first if place == 0 else Turn("user", ask), Turn("assistant", answers[task])]
+        turns += [
+            asked(ask, shown, has_image) if place == 0 else Turn("user", ask),
+            Turn("assistant", answers[task]),
+        ]
     return turns
