@@ -13,6 +13,7 @@ from recsys.exceptions import ArtifactError
 from recsys.towers.blip import BlipConfig, BlipTower
 from recsys.towers.blip2 import Blip2Config, Blip2Tower
 from recsys.towers.clip import ClipConfig, ClipTower
+from recsys.towers.llava import LlavaConfig, LlavaTower
 from recsys.towers.note_llm import NoteLlmConfig, NoteLlmTower
 from recsys.towers.note_llm2 import NoteLlm2Config, NoteLlm2Tower
 from recsys.towers.tower import Tower, read_description
@@ -21,6 +22,7 @@ FAMILIES: Mapping[str, type[Tower]] = {
     "blip": BlipTower,
     "blip2": Blip2Tower,
     "clip": ClipTower,
+    "llava": LlavaTower,
     "note_llm": NoteLlmTower,
     "note_llm2": NoteLlm2Tower,
 }
@@ -29,12 +31,13 @@ CONFIGS: Mapping[str, type[BaseConfig]] = {
     "blip": BlipConfig,
     "blip2": Blip2Config,
     "clip": ClipConfig,
+    "llava": LlavaConfig,
     "note_llm": NoteLlmConfig,
     "note_llm2": NoteLlm2Config,
 }
 
 FamilyConfig = Annotated[
-    BlipConfig | Blip2Config | ClipConfig | NoteLlmConfig | NoteLlm2Config, Field(discriminator="family")
+    BlipConfig | Blip2Config | ClipConfig | LlavaConfig | NoteLlmConfig | NoteLlm2Config, Field(discriminator="family")
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -45,11 +45,16 @@ def question(task: Task, language: Language, number: int = 0) -> str:
 
 
 def every_question() -> list[str]:
-    """All of them, for a tokenizer to know their words."""
+    """All of them."""
     return [way for languages in QUESTIONS.values() for ways in languages.values() for way in ways]
 
 
-def hashtags(tags: Sequence[str]) -> str:
+def vocabulary() -> list[str]:
+    """Texts with whatever is written besides the notes' own words, for a tokenizer to know."""
+    return [*every_question(), hashtags(QUESTIONS)]
+
+
+def hashtags(tags: Iterable[str]) -> str:
     """Tags as one text."""
     return " ".join(f"#{tag}" for tag in tags)
 

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 
 from recsys.config import BaseConfig
 from recsys.encoders.causal_lm import IGNORED, LanguageModel, LanguageModelConfig
+from recsys.encoders.decoder_attention import attend_fast
 from recsys.encoders.image import ImageConfig, ImageEncoder
 from recsys.encoders.llava_checkpoint import PROJECTOR, load_llava
 from recsys.encoders.projector import ProjectorConfig, make_projector
 from recsys.towers.abilities import Captioning
 from recsys.towers.base import Capability, ItemBatch, TowerInputs, TrainingBatch
 from recsys.towers.conversation import IMAGE, ROLE_TOKENS, ConversationEncoder
-from recsys.towers.instructions import Task, asked, every_question, instructions, language_of, parse_hashtags, question
+from recsys.towers.instructions import Task, asked, instructions, language_of, parse_hashtags, question, vocabulary
 from recsys.towers.tower import unit
 
 
@@ -77,6 +78,7 @@ class LlavaTower(Captioning):
     ) -> None:
         super().__init__(width, widths)
         self.text = text
+        attend_fast(text.model)
         self.image = image
         self.projector_config = projector
         self.projector = make_projector(projector, image.width, text.width)
@@ -94,7 +96,7 @@ class LlavaTower(Captioning):
             tower.projector.load_state_dict(projector.state_dict())
         else:
             roles = ROLE_TOKENS if config.llm.checkpoint is None else ()
-            text = LanguageModel.create(config.llm, [*corpus, *every_question()], roles)
+            text = LanguageModel.create(config.llm, [*corpus, *vocabulary()], roles)
             image = ImageEncoder.create(config.image)
             tower = cls(text, image, config.projector, config.width, config.widths)
         tower.adopt(config)
