@@ -97,7 +97,8 @@ def train(
     inside = np.isin(pairs.a, learned) & np.isin(pairs.b, learned)
     sizes = (config.items_per_batch, config.anchors_per_batch, config.partners)
     sampler = BatchSampler(learned, pairs.where(inside), config.seed, *sizes)
-    validation = Validation.choose(items, held_out, learned, pairs, config.gallery, config.seed)
+    own_texts = config.caption_share < 1
+    validation = Validation.choose(items, held_out, learned, pairs, config.gallery, own_texts, config.seed)
     if config.contrast.loss == "sigmoid" and not tower.match_bias:
         _start_sigmoid(tower, len(sampler.draw(0)))
     optimizer = make_optimizer(tower, config.optimizer)

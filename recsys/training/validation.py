@@ -28,16 +28,25 @@ class Validation:
         gallery: rows they search their partners among.
         partners: rows of each validation item's partners inside the gallery.
         captions: number of one caption of each validation item, ``NO_CAPTION`` where it has none.
+        own_texts: whether items' own texts are learned from, rather than captions in their place.
     """
 
     held_out: RowArray
     gallery: RowArray
     partners: Sequence[RowArray]
     captions: npt.NDArray[np.int64]
+    own_texts: bool
 
     @classmethod
     def choose(
-        cls, items: PreparedItems, held_out: RowArray, learned: RowArray, pairs: ItemPairs, gallery: int, seed: int
+        cls,
+        items: PreparedItems,
+        held_out: RowArray,
+        learned: RowArray,
+        pairs: ItemPairs,
+        gallery: int,
+        own_texts: bool,
+        seed: int,
     ) -> Validation:
         """Draw the gallery and the captions.
 
@@ -47,12 +56,13 @@ class Validation:
             learned: all others.
             pairs: behaviour pairs; may be empty.
             gallery: how many of ``learned`` to search among.
+            own_texts: see above.
             seed: of the run.
         """
         random = np.random.default_rng([seed, 1])
         among = np.sort(random.choice(learned, min(gallery, len(learned)), replace=False))
         partners = [np.intersect1d(pairs.b[pairs.a == row], among) for row in held_out]
-        return cls(held_out, among, partners, items.captions.draw(held_out, random))
+        return cls(held_out, among, partners, items.captions.draw(held_out, random), own_texts)
 
     def recalls(self, tower: Tower, items: PreparedItems, k: int = 10) -> dict[str, float]:
         """Recall@k of caption -> picture, of picture -> own text, of item -> partners; those that the data allows."""
@@ -64,7 +74,7 @@ class Validation:
         if captioned.any():
             queries = _encode_texts(tower, items, self.captions[captioned])
             out["caption_recall"] = _diagonal_recall(queries @ held_out["image"][captioned].T, k)
-        both = items.has_text[self.held_out] & has_image
+        both = items.has_text[self.held_out] & has_image & self.own_texts
         if both.any():
             out["match_recall"] = _diagonal_recall(held_out["image"][both] @ held_out["text"][both].T, k)
         with_partners = [i for i, rows in enumerate(self.partners) if len(rows)]
