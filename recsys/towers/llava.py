@@ -11,7 +11,7 @@ the position of the [EMB], and reads what it would read without it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -30,7 +30,7 @@ from recsys.towers.abilities import Captioning
 from recsys.towers.base import Capability, ItemBatch, TowerInputs, TrainingBatch
 from recsys.towers.conversation import IMAGE, ROLE_TOKENS, ConversationEncoder
 from recsys.towers.instructions import Task, asked, instructions, language_of, parse_hashtags, question, vocabulary
-from recsys.towers.tower import unit
+from recsys.towers.tower import ROWS_AT_ONCE, unit
 
 
 class LlavaConfig(BaseConfig):
@@ -196,8 +196,10 @@ class LlavaTower(Captioning):
             random: likewise.
         """
         self.eval()
-        prefix, mask = self._prompted(prompts, batch)
-        return self.text.generate(prefix, mask, max_tokens, top_p, random)
+        answers: list[str] = []
+        for prefix, mask in self._prompted(prompts, batch, ROWS_AT_ONCE):
+            answers += self.text.generate(prefix, mask, max_tokens, top_p, random)
+        return answers
 
     def generate_captions(self, batch: ItemBatch) -> list[str]:
         """A caption or title for each item; where there is a picture, of the picture alone."""
@@ -220,8 +222,10 @@ class LlavaTower(Captioning):
         if not among:
             return self.generate(prompts, batch)
         self.eval()
-        prefix, mask = self._prompted(prompts, batch)
-        return [among[best] for best in self.text.score(prefix, mask, among).argmax(dim=1).tolist()]
+        chosen: list[str] = []
+        for prefix, mask in self._prompted(prompts, batch, max(1, ROWS_AT_ONCE // len(among))):
+            chosen += [among[best] for best in self.text.score(prefix, mask, among).argmax(dim=1).tolist()]
+        return chosen
 
     def _pictures(self, images: Tensor) -> Tensor:
         """Pictures as tokens ``[n, image tokens, width of the language model]``."""
@@ -309,15 +313,17 @@ class LlavaTower(Captioning):
         words = self.text.embed(ids.masked_fill(places, self.text.pad_id))
         return words.masked_scatter(places[..., None], pictures.to(words.dtype))
 
-    def _prompted(self, prompts: Sequence[str], batch: ItemBatch) -> tuple[Tensor, Tensor]:
-        """Embeddings ``[n, longest, width]`` of the items and the prompts, and where something stands."""
-        there = [image is not None for image in batch.images]
-        present = [image for image in batch.images if image is not None]
-        pictures = self._pictures(torch.from_numpy(self.image.prepare(present)).to(self.device))
-        turns = [asked(prompt, text, seen) for prompt, text, seen in zip(prompts, batch.texts, there, strict=True)]
-        encoded = [self.conversations.encode([turn], pictures.shape[1]) for turn in turns]
-        ids, _, mask = (part.to(self.device) for part in self.conversations.collate(encoded))
-        return self._shown(ids, pictures), mask
+    def _prompted(self, prompts: Sequence[str], batch: ItemBatch, rows_at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Embeddings ``[rows, longest, width]`` of the items and the prompts, and where something stands, in parts."""
+        for start in range(0, len(batch), rows_at_once):
+            rows = slice(start, start + rows_at_once)
+            there = [image is not None for image in batch.images[rows]]
+            present = [image for image in batch.images[rows] if image is not None]
+            pictures = self._pictures(torch.from_numpy(self.image.prepare(present)).to(self.device))
+            shown = zip(prompts[rows], batch.texts[rows], there, strict=True)
+            talks = [self.conversations.encode([asked(*turn)], pictures.shape[1]) for turn in shown]
+            ids, _, mask = (part.to(self.device) for part in self.conversations.collate(talks))
+            yield self._shown(ids, pictures), mask
 
 
 def _questions(task: Task, texts: Sequence[str | None]) -> list[str]:

@@ -27,6 +27,7 @@ from recsys.towers.base import READ_OUTS, ItemBatch, Note, TrainingBatch
 from recsys.towers.conversation import IMAGE, Turn
 from recsys.towers.instructions import instructions
 from recsys.towers.llava import LlavaConfig, LlavaTower
+from recsys.training.lora import LoraConfig, add_lora, merge_lora
 
 CORPUS = ["红色的苹果 red apple", "blue sea 蓝色大海", "green hills 绿色山丘 and a very long way to go"]
 NOTES = [
@@ -265,6 +266,25 @@ def test_what_is_frozen_stays_frozen(batch: ItemBatch) -> None:
     assert {name.split(".")[0] for name in learned} == {"projector", "head", "embedding_token"}
 
 
+def test_a_language_model_tuned_by_lora_ends_as_an_ordinary_one(batch: ItemBatch) -> None:
+    tower = grown(TINY.model_copy(update={"image": TINY.image.model_copy(update={"frozen": True})}))
+    before = tower.encode_items(batch)["fused"]
+    shape = {name: weight.shape for name, weight in tower.state_dict().items()}
+    add_lora(tower, LoraConfig(parts=("text.model",)))
+    with torch.no_grad():
+        for name, parameter in tower.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(torch.randn(parameter.shape))
+    learned = learn(tower, training_batch(tower, batch))
+    assert {name.split(".")[0] for name in learned} == {"text", "projector", "head", "embedding_token"}
+    assert all("lora" in name for name in learned if name.startswith("text."))
+    tuned = tower.eval().encode_items(batch)["fused"]
+    assert np.abs(tuned - before).max() > 1e-3
+    merge_lora(tower)
+    assert {name: weight.shape for name, weight in tower.state_dict().items()} == shape
+    np.testing.assert_allclose(tower.encode_items(batch)["fused"], tuned, atol=1e-5)
+
+
 def test_a_saved_first_stage_goes_on_as_a_second(tmp_path: Path, batch: ItemBatch) -> None:
     first = grown(TINY.model_copy(update={"stage": 1}))
     first.save(tmp_path)
@@ -464,6 +484,7 @@ def test_a_checkpoint_writes_what_transformers_writes(checkpoint: Checkpoint) ->
     expected = tower.text.decode([id for id in written.tolist() if id != tower.text.eos_id])
     shown = ItemBatch([None, CORPUS[2]], [image, None])
     assert tower.generate(["red apple", "green"], shown, max_tokens=6)[0] == expected
+    assert tower.generate([], ItemBatch([], [])) == []
 
 
 def test_the_image_encoder_of_a_checkpoint_stays_frozen(checkpoint: Checkpoint, batch: ItemBatch) -> None:
