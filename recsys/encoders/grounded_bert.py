@@ -7,6 +7,7 @@ differs most from looking around. Every attention is PyTorch's fused one.
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 from typing import cast
 
 import torch
@@ -16,7 +17,8 @@ from torch.nn import functional as F
 from recsys.config import BaseConfig
 from recsys.encoders.attention import attend
 
-INITIAL_STD = 0.02
+INITIAL_STD = 0.02  # at BERT's width
+BERT_WIDTH = 768
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one attention layer, each ``[n, heads, t, width / heads]``."""
@@ -137,7 +139,8 @@ class GroundedBert(nn.Module):
         self.head = nn.Linear(sizes.width, sizes.width)
         self.head_norm = nn.LayerNorm(sizes.width, eps=sizes.epsilon)
         self.head_bias = nn.Parameter(torch.zeros(sizes.vocab_size))
-        self.apply(_initialise)
+        spread = INITIAL_STD * (BERT_WIDTH / sizes.width) ** 0.5  # so that a narrow one passes as much on
+        self.apply(partial(_initialise, spread=spread))
 
     def look(self, states: Tensor, longest: int | None = None) -> list[Seen]:
         """What every layer's cross-attention sees of pictures, to be used by any number of texts.
@@ -222,8 +225,8 @@ def _join(hidden: Tensor) -> Tensor:
     return hidden.transpose(1, 2).flatten(2)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialise(module: nn.Module, spread: float) -> None:
     if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=INITIAL_STD)
+        nn.init.normal_(module.weight, std=spread)
     if isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)

@@ -32,12 +32,18 @@ from recsys.towers.hard_negatives import draw_hard_negatives
 from recsys.towers.momentum import NO_ITEM, FeatureQueue, Momentum
 from recsys.towers.tower import unit
 
+NORMALISED = ("blip", "blip_vision_model", "siglip_vision_model", "vit")  # encoders whose last states are normalised
 TEMPERATURE, TEMPERATURES = 0.07, (0.001, 0.5)
 SMOOTHING = 0.1  # of the labels when learning to write
 
 
 class BlipConfig(BaseConfig):
-    """Both encoders, the common space, and what is learned. With ``queue`` and ``alpha`` 0 there are no slow copies."""
+    """Both encoders, the common space, and what is learned. With ``queue`` and ``alpha`` 0 there are no slow copies.
+
+    The paper, which starts from a trained BERT and ViT, draws hard negatives from the first step (``hardness_ramp`` 0).
+    A tower that starts from nothing cannot tell those apart and learns to answer "no" to all: its first negatives
+    are random ones.
+    """
 
     family: Literal["blip"] = "blip"
     checkpoint: Path | None = None  # a whole BLIP in the hub's format; brings all sizes but `text.max_tokens`
@@ -52,6 +58,9 @@ class BlipConfig(BaseConfig):
     alpha: float = Field(default=0.4, ge=0, le=1)  # weight of the slow encoders' belief, in the end
     alpha_ramp: float = Field(default=0.2, ge=0, le=1)  # share of the steps over which it grows
     momentum: float = Field(default=0.995, ge=0, lt=1)
+    hardness_ramp: float = Field(
+        default=0.5, ge=0, le=1
+    )  # share of the steps over which negatives of matching get hard
 
 
 class BlipTower(Matching, Captioning):
@@ -77,6 +86,8 @@ class BlipTower(Matching, Captioning):
         super().__init__(width, widths)
         self.text = text
         self.image = image
+        normalised = image.kind in NORMALISED and image.layer == -1
+        self.image_norm = nn.Identity() if normalised else nn.LayerNorm(image.width)
         self.text_projection = nn.Linear(text.width, width)
         self.image_projection = nn.Linear(image.width, width)
         self.matching_head = nn.Linear(text.width, 2)
@@ -194,9 +205,10 @@ class BlipTower(Matching, Captioning):
         if config.contrast_weight > 0:
             losses["itc"] = config.contrast_weight * self._contrast(batch, both, text, image, out["image_states"], same)
         if config.matching_weight > 0 or config.caption_weight > 0:
-            tokens, pictures = inputs.tokens[both], self.text.bert.look(out["image_states"][both])
+            tokens, pictures = inputs.tokens[both], self._look(out["image_states"][both])
             if config.matching_weight > 0:
-                similarity = (text @ image.T / self.temperature).detach()
+                hardness = _grown(batch, config.hardness_ramp)
+                similarity = hardness * (text @ image.T / self.temperature).detach()
                 losses["itm"] = config.matching_weight * self._matching(
                     tokens, pictures, similarity, same, batch.random
                 )
@@ -207,12 +219,12 @@ class BlipTower(Matching, Captioning):
         return losses
 
     def match_logits(self, tokens: Tensor, images: Tensor) -> Tensor:
-        pictures = self.text.bert.look(self.image.states(images), self.text.longest(tokens))
+        pictures = self._look(self.image.states(images), self.text.longest(tokens))
         no, yes = self.matching_head(self.text.beside(tokens, pictures)).unbind(dim=1)
         return cast(Tensor, yes - no)
 
     def caption_nll(self, tokens: Tensor, images: Tensor) -> Tensor:
-        logits, labels, rows = self.text.predict(tokens, self.text.bert.look(self.image.states(images)))
+        logits, labels, rows = self.text.predict(tokens, self._look(self.image.states(images)))
         lost = F.cross_entropy(logits.float(), labels, reduction="none")
         total = lost.new_zeros(len(tokens)).index_add(0, rows, lost)
         return total / torch.bincount(rows, minlength=len(tokens)).clamp(min=1)
@@ -220,7 +232,7 @@ class BlipTower(Matching, Captioning):
     def write_captions(
         self, images: Tensor, max_tokens: int, top_p: float | None = None, random: torch.Generator | None = None
     ) -> list[str]:
-        return self.text.write(self.text.bert.look(self.image.states(images)), max_tokens, top_p, random)
+        return self.text.write(self._look(self.image.states(images)), max_tokens, top_p, random)
 
     @property
     def _followed(self) -> dict[str, nn.Module]:
@@ -231,6 +243,10 @@ class BlipTower(Matching, Captioning):
             "image_projection": self.image_projection,
         }
         return parts if self.image.frozen else parts | {"image": self.image}
+
+    def _look(self, states: Tensor, longest: int | None = None) -> list[Seen]:
+        """What matching and writing see of pictures, see :meth:`recsys.encoders.grounded_bert.GroundedBert.look`."""
+        return self.text.bert.look(self.image_norm(states), longest)
 
     def _pooled(self, states: Tensor, images: Tensor) -> Tensor:
         """One state a picture; of one whose states were pooled when they were cached, that."""
@@ -247,8 +263,7 @@ class BlipTower(Matching, Captioning):
             old_text, old_image, old_items = self.queue.filled()
             keys = torch.cat([slow[0], old_text]), torch.cat([slow[1], old_image])
             same = torch.cat([same, items[:, None] == old_items[None, :]], dim=1)
-            ramp = self.training_config.alpha_ramp * batch.steps
-            alpha = self.training_config.alpha * min(1.0, batch.step / ramp if ramp > 0 else 1.0)
+            alpha = self.training_config.alpha * _grown(batch, self.training_config.alpha_ramp)
         with torch.autocast(text.device.type, enabled=False):
             return distilled_contrast(text, image, keys, same, self.temperature, alpha)
 
@@ -282,3 +297,8 @@ class BlipTower(Matching, Captioning):
         images = torch.cat([own, wrong_image[wrong_image >= 0], own[wrong_text >= 0]])
         labels = torch.zeros_like(texts).index_fill(0, own, 1)
         return F.cross_entropy(self.matching_head(self.text.beside(tokens[texts], pictures, images)), labels)
+
+
+def _grown(batch: TrainingBatch, ramp: float) -> float:
+    """From 0 to 1 over a share of the steps."""
+    return min(1.0, batch.step / (ramp * batch.steps)) if ramp > 0 else 1.0

@@ -213,6 +213,15 @@ def test_vectors_that_items_bring_along_are_looked_at_too() -> None:
     assert len(tower.caption(vectors, max_tokens=3)) == 5
 
 
+def test_states_that_are_not_normalised_are_before_they_are_looked_at() -> None:
+    """Else what all states have in common drowns what tells them apart: those of a ResNet are never negative."""
+    tower = made(TINY.model_copy(update={"image": ImageConfig(kind="features", width=6)})).eval()
+    tokens, vectors = torch.from_numpy(tower.text.tokens(CORPUS)), torch.randn(5, 6)
+    nll = tower.caption_nll(tokens, vectors)
+    torch.testing.assert_close(tower.caption_nll(tokens, 50 * vectors + 1000), nll, atol=1e-2, rtol=1e-2)
+    assert isinstance(made().image_norm, torch.nn.Identity)
+
+
 def test_states_of_a_frozen_encoder_give_what_pixels_give() -> None:
     config = SLOW.model_copy(update={"image": TINY.image.model_copy(update={"frozen": True})})
     tower = made(config).eval()
@@ -271,6 +280,16 @@ def test_only_items_with_text_and_picture_take_part() -> None:
     for name, loss in losses_of(tower, part).items():
         torch.testing.assert_close(got[name], loss)
     assert losses_of(tower, batch)["itc"] != got["itc"]
+
+
+def test_negatives_of_matching_get_hard_little_by_little() -> None:
+    tower = made(TINY.model_copy(update={"hardness_ramp": 0.5}))
+    batch = training_batch(tower, step=2)
+    out = tower(batch.inputs)
+    similarity = (2 / 5 * out["text"] @ out["image"].T / tower.temperature).detach()
+    pictures = tower.text.bert.look(out["image_states"])
+    want = tower._matching(batch.inputs.tokens, pictures, similarity, batch.same, torch.Generator().manual_seed(2))
+    torch.testing.assert_close(tower.objective(batch, out)["itm"], want)
 
 
 @pytest.mark.parametrize("config", [TINY, SLOW])
