@@ -19,7 +19,7 @@ from recsys.towers.tower import Tower
 from recsys.types import FloatArray
 
 ITEMS_PER_SLICE = 2 * ITEMS_PER_GROUP
-ITEMS_AT_ONCE = 64
+ITEMS_AT_ONCE = 32  # the pixels of more leave the CPU's allocator, and every batch pays for fresh pages
 
 
 class SliceEncoder:

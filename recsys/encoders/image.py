@@ -20,6 +20,7 @@ from recsys.data.media import decode
 from recsys.encoders.checkpoints import model_type, read_json
 from recsys.encoders.dual_encoders import DUAL_ENCODERS
 from recsys.encoders.image_backbones import BACKBONES
+from recsys.encoders.quick_gelu import use_quick_gelu
 from recsys.exceptions import ConfigError
 from recsys.types import FloatArray, Image
 
@@ -28,6 +29,7 @@ FEATURES = "features"
 RESNET_STAGES = 4
 SQUEEZED_FROM = 384  # ConvNeXt's preprocessor crops smaller pictures only
 PIXELS = 224  # where a checkpoint does not say
+LONGEST = 8  # times the shorter side is how much of a long picture is scaled before its centre is cut out
 
 
 class ImageConfig(BaseConfig):
@@ -77,6 +79,7 @@ class ImageEncoder(nn.Module):
         crop: float | None = None,
     ) -> None:
         super().__init__()
+        use_quick_gelu(backbone)
         self.kind = kind
         self.backbone = backbone
         self.pixels = pixels
@@ -207,12 +210,7 @@ class ImageEncoder(nn.Module):
         out = np.zeros((len(images), 3, self.pixels, self.pixels), np.uint8)
         for row, image in enumerate(images):
             if isinstance(image, bytes):
-                picture = decode(image, 2 * self.pixels)
-                box = None if self.crop is None else _centred(picture.size, self.pixels, self.crop)
-                scaled = picture.resize(
-                    (self.pixels, self.pixels), PillowImage.Resampling.BICUBIC, box=box, reducing_gap=3
-                )
-                out[row] = np.asarray(scaled).transpose(2, 0, 1)
+                out[row] = _fitted(decode(image, 2 * self.pixels), self.pixels, self.crop)
         return out
 
     def states(self, images: Tensor) -> Tensor:
@@ -241,7 +239,7 @@ class ImageEncoder(nn.Module):
 
     def _scaled(self, images: Tensor) -> Tensor:
         """Pixels as the backbone wants them, float ``[n, 3, pixels, pixels]``."""
-        return (images.float() / 255 - self.mean) / self.std
+        return (images - 255 * self.mean).div_(255 * self.std)  # in place: the batch is the largest tensor there is
 
 
 def _square(preprocessor: Mapping[str, Any]) -> tuple[int, float | None]:
@@ -258,16 +256,31 @@ def _side(size: int | Mapping[str, int] | None) -> int | None:
     return size.get("height") or size.get("shortest_edge") if isinstance(size, Mapping) else size
 
 
-def _centred(size: tuple[int, int], pixels: int, crop: float) -> tuple[float, float, float, float]:
-    """Where the centred square lies in a picture of that width and height, on the grid of the scaled picture."""
+def _fitted(picture: PillowImage.Image, pixels: int, crop: float | None) -> npt.NDArray[np.uint8]:
+    """The picture scaled, and cut to its centre unless it is squeezed, ``[3, pixels, pixels]``.
+
+    PyTorch's bicubic kernel for bytes gives Pillow's numbers, but for a step of rounding, in a third of the time.
+    """
+    if crop is None:
+        return _scaled_to(picture, pixels, pixels)
+    picture = _without_far_ends(picture)
     shorter = round(pixels / crop)
-    scaled = [shorter * side // min(size) for side in size]
-    starts = [(side - pixels) // 2 for side in scaled]
-    box = [
-        (start * full / side, (start + pixels) * full / side)
-        for start, full, side in zip(starts, size, scaled, strict=True)
-    ]
-    return box[0][0], box[1][0], box[0][1], box[1][1]
+    width, height = (shorter * side // min(picture.size) for side in picture.size)
+    left, top = (width - pixels) // 2, (height - pixels) // 2
+    return _scaled_to(picture, width, height)[:, top : top + pixels, left : left + pixels]
+
+
+def _scaled_to(picture: PillowImage.Image, width: int, height: int) -> npt.NDArray[np.uint8]:
+    channels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    scaled: npt.NDArray[np.uint8] = F.interpolate(channels, (height, width), mode="bicubic", antialias=True)[0].numpy()
+    return scaled
+
+
+def _without_far_ends(picture: PillowImage.Image) -> PillowImage.Image:
+    """The middle of a very long picture, none of whose ends is in the square: scaled whole, it might fill memory."""
+    longest = LONGEST * min(picture.size)
+    spare = [max(0, side - longest) // 2 for side in picture.size]
+    return picture.crop((spare[0], spare[1], picture.width - spare[0], picture.height - spare[1]))
 
 
 class FeatureEncoder(ImageEncoder):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from recsys.config import BaseConfig
 from recsys.encoders.checkpoints import model_type, read_json
 from recsys.encoders.dual_encoders import DUAL_ENCODERS
+from recsys.encoders.quick_gelu import use_quick_gelu
 from recsys.encoders.text_backbones import BACKBONES, OLD_CLIP_END, Pooling
 from recsys.encoders.tokenizer import PAD_ID, load_tokenizer, pad_id, pad_with, token_ids, train_tokenizer
 from recsys.exceptions import ConfigError
@@ -64,6 +65,7 @@ class TextEncoder(nn.Module):
         pooling: Pooling = "mean",
     ) -> None:
         super().__init__()
+        use_quick_gelu(backbone)
         self.kind = kind
         self.backbone = backbone
         self.tokenizer = tokenizer

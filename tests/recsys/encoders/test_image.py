@@ -91,7 +91,7 @@ def test_an_earlier_layer_can_be_read(clip_folder: Path) -> None:
     assert not torch.allclose(out.hidden_states[-2], out.last_hidden_state)
 
 
-@pytest.mark.parametrize(("width", "height"), [(40, 24), (24, 41), (30, 30)])
+@pytest.mark.parametrize(("width", "height"), [(40, 24), (24, 41), (30, 30), (24, 480)])
 @pytest.mark.parametrize("size", [16, 20], ids=["whole shorter side", "a share of it"])
 def test_pictures_are_cropped_as_clip_was_trained(clip_folder: Path, width: int, height: int, size: int) -> None:
     settings = json.loads((clip_folder / "preprocessor_config.json").read_text())
@@ -101,9 +101,7 @@ def test_pictures_are_cropped_as_clip_was_trained(clip_folder: Path, width: int,
     image, encoded = photo(width, height)
     expected = CLIPImageProcessorPil(**settings, do_normalize=False, do_rescale=False)(image)["pixel_values"][0]
     ours = encoder.prepare([encoded])[0].astype(int)
-    inner = np.s_[:, 1:-1, 1:-1]  # at the border the kernel sees what the crop keeps
-    np.testing.assert_allclose(ours[inner], np.asarray(expected, int)[inner], atol=3)
-    np.testing.assert_allclose(ours, np.asarray(expected, int), atol=12)
+    np.testing.assert_allclose(ours, np.asarray(expected, int), atol=2)
 
 
 def test_pictures_are_squeezed_as_siglip_was_trained(siglip_folder: Path) -> None:
