@@ -239,7 +239,7 @@ class ImageEncoder(nn.Module):
 
     def _scaled(self, images: Tensor) -> Tensor:
         """Pixels as the backbone wants them, float ``[n, 3, pixels, pixels]``."""
-        return (images - 255 * self.mean).div_(255 * self.std)  # in place: the batch is the largest tensor there is
+        return images.float().sub_(255 * self.mean).div_(255 * self.std)  # in place: no tensor is larger
 
 
 def _square(preprocessor: Mapping[str, Any]) -> tuple[int, float | None]:
