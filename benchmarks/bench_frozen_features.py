@@ -1,9 +1,9 @@
 """What frozen picture vectors and a small text tower find on Flickr8k: English, Chinese, and one tower for both.
 
 The picture side is the 1024-d vector of an ImageNet MobileNetV1 that comes with the data, plus a trained head; the text
-side is trained from scratch. Learned from the 6,000 train photos, measured on the 1,000 val photos, every caption a query.
-Peers, measured before on these vectors: TF-IDF + CCA .454 English / .349 Chinese (on the authors' test photos), an untuned
-two-layer text transformer with a linear head .484 / .384 (val).
+side is trained from scratch. Learned from the 6,000 train photos; the 1,000 val photos measure, every caption a query.
+Peers, measured before on these vectors: TF-IDF + CCA .454 English / .349 Chinese (on the authors' test photos), an
+untuned two-layer text transformer with a linear head .484 / .384 (val).
 
     python benchmarks/bench_frozen_features.py --data ../shared/data/flickr8k-bilingual
 """
