@@ -225,7 +225,10 @@ class Blip2Tower(Matching, Captioning):
         return unit(self.image_projection(asked.mean(dim=1)))
 
     def objective(self, batch: TrainingBatch, out: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Stage 1: ``contrast``, ``match`` and ``caption``; stage 2: ``caption`` by the language model."""
+        """Stage 1: ``contrast``, ``match`` and ``caption``; stage 2: ``caption`` by the language model.
+
+        The wrong pairs that matching judges are drawn evenly at first and by their similarity at the end of the run.
+        """
         rows = (batch.inputs.has_text & batch.inputs.has_image).nonzero()[:, 0]
         tokens = self.text.cut(batch.inputs.tokens[rows])
         if self.stage == 2:
@@ -241,7 +244,9 @@ class Blip2Tower(Matching, Captioning):
         similarity = self.contrast_scale.exp() * self.similarity(out["asked"][rows], out["text"][rows])
         target = same / same.sum(dim=1, keepdim=True)
         contrast = (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target)) / 2
-        match = self._matching_loss(tokens, memory, *matching_pairs(similarity.detach(), same, batch.random))
+        hardness = batch.step / batch.steps  # from the start, pairs as hard as this teach nothing: loss stays at chance
+        pairs = matching_pairs(hardness * similarity.detach(), same, batch.random)
+        match = self._matching_loss(tokens, memory, *pairs)
         losses, counts = self._caption_nll(tokens, out["past"][rows], SMOOTHING)
         return {"contrast": contrast, "match": match, "caption": losses.sum() / counts.sum().clamp(min=1)}
 

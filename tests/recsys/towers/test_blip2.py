@@ -183,6 +183,23 @@ def test_matching_pairs_are_own_pairs_and_hard_wrong_ones() -> None:
     assert images.tolist() == [0, 1, 2, 2, 0, 1, 0, 1, 2]
 
 
+def test_wrong_pairs_grow_hard_over_the_run(tower: Blip2Tower) -> None:
+    """At full hardness from the start, a tower trained from scratch never leaves the loss of guessing."""
+    with torch.no_grad():
+        tower.contrast_scale.fill_(9.0)  # at the end of the run the most similar wrong pair is drawn for sure
+    batch = training_batch(tower, list(CORPUS), [picture(colour) for colour in COLOURS])
+    out = tower(batch.inputs)
+    similarity = tower.contrast_scale.exp() * tower.similarity(out["asked"], out["text"])
+    losses = []
+    for hardness in (0.0, 0.5, 1.0):
+        pairs = matching_pairs(hardness * similarity.detach(), batch.same, torch.Generator().manual_seed(0))
+        expected = tower._matching_loss(batch.inputs.tokens, out["memory"], *pairs)
+        now = replace(batch, step=int(10 * hardness), steps=10, random=torch.Generator().manual_seed(0))
+        losses.append(tower.objective(now, out)["match"])
+        torch.testing.assert_close(losses[-1], expected)
+    assert losses[0] != losses[2]
+
+
 def test_a_row_with_no_wrong_partner_left_is_skipped() -> None:
     same = torch.eye(3, dtype=torch.bool)
     same[0] = same[:, 0] = True
