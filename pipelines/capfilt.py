@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,18 +13,18 @@ import pyarrow.parquet as pq
 import torch
 
 from pipelines.runtime import Runtime
+from pipelines.train_tower import WRITTEN_CAPTIONS
 from recsys import schemas
 from recsys.artifacts import Artifact, ArtifactStore
 from recsys.data.dataset import ITEMS_PER_GROUP, Dataset
 from recsys.device import best_device
+from recsys.embeddings.sight import seen_by
 from recsys.exceptions import ConfigError
 from recsys.towers.base import item_texts
 from recsys.towers.capfilt import CapFiltConfig, Captioner, is_poor, synthesise
 from recsys.towers.families import open_tower
-from recsys.types import FloatArray, Image
 
 KIND, VERSION = "captions", 1
-FILE = "captions.parquet"
 SCHEMA = pa.schema(
     [
         pa.field(schemas.ITEM_ID, pa.string(), nullable=False),
@@ -58,7 +57,7 @@ def capfilt(
         written = sum(runtime.map(worker, missing, "Writing captions"))
         tables = [pq.read_table(_part(parts, start), schema=SCHEMA) for start in starts]
         whole = pa.concat_tables([SCHEMA.empty_table(), *tables])
-        pq.write_table(whole, work / FILE, compression="zstd")
+        pq.write_table(whole, work / WRITTEN_CAPTIONS, compression="zstd")
         reasons = Counter(whole[schemas.REASON].to_pylist())
         kept = sum(whole["kept"].to_pylist())
         return {"poor": len(rows), "kept": kept, "reasons": dict(reasons), "judged_now": written}
@@ -88,7 +87,7 @@ class SliceCaptioner:
         """Describe the slice that starts at place ``start`` of the poor items; returns how many it has."""
         rows = self.rows[start : start + ITEMS_PER_GROUP]
         random = torch.Generator().manual_seed(int(np.random.default_rng([self.config.seed, start]).integers(2**62)))
-        found = synthesise(cast(Captioner, self.tower), self._pictures(rows), self.config, random)
+        found = synthesise(cast(Captioner, self.tower), seen_by(self.tower, self.dataset, rows), self.config, random)
         columns = [
             self.dataset.ids.externals(rows),
             [one.caption for one in found],
@@ -104,12 +103,6 @@ class SliceCaptioner:
         )
         partial_file.replace(file)
         return len(rows)
-
-    def _pictures(self, rows: Sequence[int]) -> list[Image | FloatArray | None]:
-        if self.tower.image.reads_pixels:
-            return list(self.dataset.covers(rows))
-        vectors, present = self.dataset.image_features(rows)
-        return [vector if there else None for vector, there in zip(vectors, present, strict=True)]
 
 
 def poor_rows(data: Dataset, config: CapFiltConfig) -> list[int]:

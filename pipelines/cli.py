@@ -90,6 +90,7 @@ def train_tower(
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint of a whole tower in the hub's format.")] = None,
     text_model: Annotated[Path | None, typer.Option(help="Checkpoint of the text side in the hub's format.")] = None,
     image_model: Annotated[Path | None, typer.Option(help="Checkpoint of the image side in the hub's format.")] = None,
+    captions: Annotated[Path | None, typer.Option(help="Captions that `recsys capfilt` wrote, to learn from.")] = None,
     start: Annotated[Path | None, typer.Option(help="A saved tower of the family to go on from.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
     workers: Annotated[
@@ -108,8 +109,9 @@ def train_tower(
         chosen["tower"]["family"] = family
     if checkpoint is not None:
         chosen["tower"]["checkpoint"] = str(checkpoint.resolve())
-    if start is not None:
-        chosen["start"] = str(start.resolve())
+    for key, folder in (("start", start), ("written", captions)):
+        if folder is not None:
+            chosen[key] = str(folder.resolve())
     console = Console(json)
     where = _runtime(runtime, ray_address).model_copy(update={"workers": workers})
     run = Run(home, load_run_config(config, chosen), console, where)
@@ -134,6 +136,24 @@ def embed(
     artifact = run.embeddings(run.store.current("dataset"), run.store.current("tower"))
     console.say("Next: [bold]recsys evaluate-tower[/], or [bold]recsys index[/]")
     console.finish(**artifact.manifest.metrics)
+
+
+@app.command()
+def capfilt(
+    home: Home = HOME,
+    config: Config = DEFAULT,
+    runtime: RuntimeKind = "inline",
+    ray_address: RayAddress = None,
+    json: Json = False,
+) -> None:
+    """Write captions for items with poor text by the current tower, and keep those that fit their picture."""
+    console = Console(json)
+    run = Run(home, load_run_config(config), console, _runtime(runtime, ray_address))
+    artifact = run.captions(run.store.current("dataset"), run.store.current("tower"))
+    metrics = artifact.manifest.metrics
+    console.say(f"{metrics['poor']:,} items with poor text, {metrics['kept']:,} captions kept: {artifact.path}")
+    console.say(f"Next: [bold]recsys train-tower --captions {artifact.path}[/]")
+    console.finish(**metrics)
 
 
 @app.command("evaluate-tower")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipelines.tower_evidence import SEED, Asked, Sizes, drawn
 from recsys.data.dataset import Dataset
+from recsys.embeddings.sight import seen_by
 from recsys.evaluation.cross_modal import CUT_OFFS
 from recsys.evaluation.intervals import mean_intervals, paired_difference
 from recsys.evaluation.judgements import Judgements
@@ -21,7 +22,7 @@ from recsys.evaluation.report import metric_label
 from recsys.evaluation.tower_report import Difference, FigureRow, FigureTable
 from recsys.towers.abilities import Captioning, Matching
 from recsys.towers.tower import Tower
-from recsys.types import FloatArray, Image, RowArray
+from recsys.types import FloatArray, RowArray
 
 PAIRS_AT_ONCE = 128
 RERANKED = 32
@@ -48,19 +49,11 @@ class Viewed:
     def of(cls, data: Dataset, tower: Tower, vectors: FloatArray, rows: RowArray, sizes: Sizes) -> Viewed:
         """At most ``sizes.reranked_among`` of the items at ``rows``, all of which have a picture."""
         chosen = drawn(rows, sizes.reranked_among)
-        images = torch.from_numpy(tower.image.prepare(pictures(data, tower, chosen)))
+        images = torch.from_numpy(tower.image.prepare(seen_by(tower, data, chosen.tolist())))
         if tower.image.reads_pixels:
             tower.eval()
             images = torch.cat([tower.image.states(part.to(tower.device)) for part in images.split(PAIRS_AT_ONCE)])
         return cls(chosen, np.asarray(vectors[chosen]), images)
-
-
-def pictures(data: Dataset, tower: Tower, rows: RowArray) -> list[Image | FloatArray | None]:
-    """What the tower's image encoder reads of each item."""
-    if tower.image.reads_pixels:
-        return list(data.covers(rows.tolist()))
-    vectors, present = data.image_features(rows)
-    return [vector if there else None for vector, there in zip(vectors, present, strict=True)]
 
 
 def matching_tables(tower: Matching, viewed: Viewed, asked: list[Asked], sizes: Sizes) -> list[FigureTable]:

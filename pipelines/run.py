@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.build_index import build_index
+from pipelines.capfilt import capfilt
 from pipelines.console import Console
 from pipelines.dataset import make_dataset
 from pipelines.embed import EmbedConfig, embed
@@ -54,6 +55,10 @@ class Run:
         return self.console.stage(
             "tower-reports", lambda: evaluate_tower(self.store, dataset, tower, embeddings, config)
         )
+
+    def captions(self, dataset: Artifact, tower: Artifact) -> Artifact:
+        work = self.config.capfilt
+        return self.console.stage("captions", lambda: capfilt(self.store, dataset, tower, self.runtime, work))
 
     def index(self, embeddings: Artifact) -> Artifact:
         return self.console.stage("index", lambda: build_index(self.store, embeddings, self.config.index))

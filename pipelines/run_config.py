@@ -21,6 +21,7 @@ from recsys.data.splits import SplitConfig
 from recsys.index.generation import IndexConfig
 from recsys.ranking.lightgbm_ranker import LightGBMRankerConfig
 from recsys.serving.cascade import CascadeConfig
+from recsys.towers.capfilt import CapFiltConfig
 from recsys.towers.clip import ClipConfig
 from recsys.towers.families import CONFIGS as CONFIGS_BY_FAMILY
 from recsys.towers.families import FamilyConfig
@@ -37,7 +38,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
             "qformer": {"max_tokens": 16, "vocab_size": 500, "width": 32, "layers": 2, "heads": 2, "queries": 4},
             "queue": 0,
         },
-        "trainer": {"steps": 40, "optimizer": {"warmup_steps": 5}, "evaluate_every": 10},
+        "trainer": {"steps": 80, "optimizer": {"warmup_steps": 5}, "evaluate_every": 10},
         "ranker": {"rounds": 40, "min_rows_per_leaf": 20},
     },
     "small": {  # minutes on two cores
@@ -73,10 +74,12 @@ class RunConfig(BaseConfig):
     held_out: HeldOutConfig | None = None  # items that no tower learns from, and that towers are judged by
     caption_languages: tuple[str, ...] | None = None  # of the captions that towers learn from; default: all
     tower: FamilyConfig = ClipConfig()
+    written: Path | None = None  # captions that `recsys capfilt` wrote, to learn from
     start: Path | None = None  # a saved tower of the family to go on from
     teacher: Path | None = None  # a saved tower to distil from
     width: int | None = None  # of the vectors that are served; default: all that the tower has
     trainer: TrainerConfig = TrainerConfig()
+    capfilt: CapFiltConfig = CapFiltConfig()
     index: IndexConfig = IndexConfig()
     cascade: CascadeConfig = CascadeConfig()
     ranker: LightGBMRankerConfig = LightGBMRankerConfig()
@@ -90,6 +93,7 @@ class RunConfig(BaseConfig):
             split=self.split,
             held_out=self.held_out,
             caption_languages=self.caption_languages,
+            written=self.written,
             start=self.start,
             teacher=self.teacher,
         )

@@ -24,6 +24,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.pairs import ItemPairs, PairConfig, mine_pairs
 from recsys.data.reader import fingerprint
 from recsys.data.splits import SplitConfig, split_events
+from recsys.data.synthetic_captions import with_synthetic
 from recsys.device import best_device
 from recsys.embeddings.encode import encode_rows
 from recsys.exceptions import ConfigError
@@ -39,6 +40,7 @@ from recsys.types import FloatArray, RowArray
 KIND, VERSION = "tower", 2
 FEATURE_CACHE = "cache/features"
 METRICS_FILE = ".metrics.json"
+WRITTEN_CAPTIONS = "captions.parquet"
 
 
 class TowerConfig(BaseConfig):
@@ -50,6 +52,7 @@ class TowerConfig(BaseConfig):
     split: SplitConfig = SplitConfig()
     held_out: HeldOutConfig | None = None  # items never learned from; the judged queries of the others are captions
     caption_languages: tuple[str, ...] | None = None  # of the captions to learn from; default: all
+    written: Path | None = None  # captions that `recsys capfilt` wrote, to learn from beside those of people
     start: Path | None = None  # a saved tower of the family to go on from, instead of a new one
     teacher: Path | None = None  # a saved tower to distil from, see trainer.contrast.distil
     made_from: str | None = None  # filled in by the job: names, sizes and times of the files of all folders named here
@@ -67,8 +70,8 @@ def train_tower(
     """
     folders = sorted(_folders(config))
     for folder in folders:
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"{folder} holds no model (no config.json).", "Name a folder in the hub's format.")
+        if not any((folder / name).is_file() for name in ("config.json", WRITTEN_CAPTIONS)):
+            raise ConfigError(f"{folder} holds no checkpoint (no config.json).", "Name a folder in the hub's format.")
     if folders:
         files = "".join(fingerprint(folder, sorted(folder.iterdir())) for folder in folders)
         config = config.model_copy(update={"made_from": files})
@@ -93,6 +96,8 @@ def fit(dataset: Path, config: TowerConfig, work: Path, cache: Path) -> None:
     trainable, pairs = learnable(data, config)
     captioned = trainable if config.held_out is not None else trainable[:0]
     captions = Captions.of(data, captioned, config.caption_languages)
+    if config.written is not None:
+        captions = with_synthetic(captions, data, pl.read_parquet(config.written / WRITTEN_CAPTIONS), trainable)
     tower = _first_weights(data, trainable, captions, config)
     with workers.one_after_another():
         items = PreparedItems.prepare(data, tower, work / ".pixels.npy", cache, captions)

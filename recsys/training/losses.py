@@ -7,6 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+MOST_TWINS = 0.25
+"""Share of a batch that can be so close to a positive that it is taken for the same rather than for not yet learned."""
+
+
 def info_nce(a: Tensor, b: Tensor, logit_scale: Tensor, same: Tensor) -> Tensor:
     """Symmetric InfoNCE of n matched views (2103.00020) in which equal items are positives, not negatives.
 
@@ -69,7 +73,8 @@ def pair_info_nce(
         same: as in :func:`info_nce`.
         log_q: log of how often each item is drawn, ``[n]``; subtracted from its logits as a column, so that the
             model learns what goes together rather than what is frequent (sampled softmax, 1706.07881).
-        largest_cosine: a negative that is closer than this to a positive of the row is left out (2510.14788).
+        largest_cosine: a negative that is closer than this to a positive of the row is left out (2510.14788), unless
+            much of the batch is: then the vectors have not been spread out yet, as at the start.
 
     Returns:
         The mean over rows with a partner, 0 where there is none.
@@ -86,8 +91,8 @@ def pair_info_nce(
     excluded = same
     if largest_cosine < 1:
         positive = mass > 0
-        near = (positive.float() @ (cosine.detach() > largest_cosine).float()) > 0
-        excluded = same | (near & ~positive)
+        near = ((positive.float() @ (cosine.detach() > largest_cosine).float()) > 0) & ~positive
+        excluded = same | (near & (near.float().mean(dim=1, keepdim=True) < MOST_TWINS))
     logits = logits.masked_fill(excluded, -torch.inf)
     log_probability = F.log_softmax(logits[partnered], dim=1).masked_fill(excluded[partnered], 0.0)
     return -((mass / total.clamp(min=1e-12))[partnered] * log_probability).sum(dim=1).mean()

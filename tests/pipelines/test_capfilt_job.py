@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from pipelines import capfilt as job
-from pipelines.capfilt import FILE, SliceCaptioner, capfilt, poor_rows
+from pipelines.capfilt import SliceCaptioner, capfilt, poor_rows
 from pipelines.runtime import InlineRuntime
+from pipelines.train_tower import WRITTEN_CAPTIONS
 from recsys import schemas
 from recsys.artifacts import Artifact, ArtifactStore
 from recsys.config import BaseConfig
@@ -51,7 +52,7 @@ def saved(store: ArtifactStore, tower: Tower, dataset: Artifact) -> Artifact:
 def test_every_poor_item_gets_a_line_with_its_reason(tmp_path: Path, dataset: Artifact, tower: BlipTower) -> None:
     store, data = ArtifactStore(tmp_path), Dataset(dataset.path)
     artifact, built = capfilt(store, dataset, saved(store, tower, dataset), InlineRuntime(), CONFIG)
-    frame = pl.read_parquet(artifact.path / FILE)
+    frame = pl.read_parquet(artifact.path / WRITTEN_CAPTIONS)
     assert built
     assert frame[schemas.ITEM_ID].to_list() == data.items[schemas.ITEM_ID].to_list()
     pictured = (data.items["n_images"] > 0).to_list()
@@ -92,7 +93,7 @@ def test_an_interrupted_job_ends_as_an_undisturbed_one(
             capfilt(halted, dataset, made, InlineRuntime(), CONFIG)
     resumed, _ = capfilt(halted, dataset, made, InlineRuntime(), CONFIG)
     assert resumed.manifest.metrics["judged_now"] == len(Dataset(dataset.path).ids) - ITEMS_PER_GROUP
-    assert pl.read_parquet(resumed.path / FILE).equals(pl.read_parquet(expected.path / FILE))
+    assert pl.read_parquet(resumed.path / WRITTEN_CAPTIONS).equals(pl.read_parquet(expected.path / WRITTEN_CAPTIONS))
 
 
 def test_a_tower_that_cannot_is_refused(tmp_path: Path, dataset: Artifact) -> None:

@@ -28,6 +28,8 @@ COMMANDS = (
     "ingest",
     "train-tower",
     "embed",
+    "capfilt",
+    "evaluate-tower",
     "index",
     "train-ranker",
     "evaluate",

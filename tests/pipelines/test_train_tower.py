@@ -66,3 +66,16 @@ def test_two_ray_workers_learn_what_one_process_does(tiny_home: Path, tiny_run: 
         curves.append([record["loss"] for record in tower.manifest.metrics["history"]])
     assert len(curves[0]) == 2
     assert curves[1] == pytest.approx(curves[0], rel=1e-3)
+
+
+def test_captions_that_a_tower_wrote_are_learned_from(tiny_home: Path, tiny_run: Path, tmp_path: Path) -> None:
+    """Every item is described by one word that nothing else says: it enters the vocabulary."""
+    dataset = ArtifactStore(tiny_home).current("dataset")
+    ids = Dataset(dataset.path).items[schemas.ITEM_ID]
+    written = pl.DataFrame({schemas.ITEM_ID: ids, "caption": ["zyxzyx"] * len(ids), "kept": [True] * len(ids)})
+    written.write_parquet(tmp_path / "captions.parquet")
+    overrides = {"written": str(tmp_path), "trainer": {"steps": 2, "evaluate_every": 2, "caption_share": 1.0}}
+    config = load_run_config(tiny_run, overrides).tower_config()
+    tower, _ = train_tower(ArtifactStore(tmp_path / "home"), dataset, config, InlineRuntime())
+    assert "zyx" in (tower.path / "tokenizer.json").read_text()
+    assert tower.manifest.config["made_from"]

@@ -166,14 +166,24 @@ def test_sampled_softmax_with_log_q_finds_what_goes_together_not_what_is_frequen
 
 
 def test_a_twin_of_a_positive_is_no_negative() -> None:
-    items = F.normalize(torch.tensor([[1.0, 0.2], [0.9, 0.5], [0.9, 0.505], [-1.0, 0.3]]), dim=1)
-    affinity = torch.zeros(4, 4)
+    others = [[-1.0, 0.3], [-0.8, 0.6], [-0.5, 0.9]]
+    items = F.normalize(torch.tensor([[1.0, 0.2], [0.9, 0.5], [0.9, 0.505], *others]), dim=1)
+    affinity = torch.zeros(6, 6)
     affinity[0, 1] = 1.0
     logits = math.e * items[0] @ items.T
-    masked = pair_info_nce(items, torch.tensor(1.0), affinity, same(0, 1, 2, 3), largest_cosine=0.98)
-    torch.testing.assert_close(masked, F.cross_entropy(logits[[1, 3]][None], torch.tensor([0])))
-    kept = pair_info_nce(items, torch.tensor(1.0), affinity, same(0, 1, 2, 3))
+    masked = pair_info_nce(items, torch.tensor(1.0), affinity, same(*range(6)), largest_cosine=0.98)
+    torch.testing.assert_close(masked, F.cross_entropy(logits[[1, 3, 4, 5]][None], torch.tensor([0])))
+    kept = pair_info_nce(items, torch.tensor(1.0), affinity, same(*range(6)))
     torch.testing.assert_close(kept, F.cross_entropy(logits[1:][None], torch.tensor([0])))
+
+
+def test_vectors_that_are_all_alike_still_push_each_other_away() -> None:
+    """At the start everything is close to everything; a mask of twins would leave nothing to learn from."""
+    items = F.normalize(1 + 0.01 * torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), dim=1)
+    affinity = torch.zeros(8, 8)
+    affinity[0, 1] = 1.0
+    masked = pair_info_nce(items, torch.tensor(1.0), affinity, same(*range(8)), largest_cosine=0.98)
+    torch.testing.assert_close(masked, pair_info_nce(items, torch.tensor(1.0), affinity, same(*range(8))))
 
 
 def test_distillation_is_zero_only_where_student_and_teacher_agree(
