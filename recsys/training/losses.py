@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
 MOST_TWINS = 0.25
 """Share of a batch that can be so close to a positive that it is taken for the same rather than for not yet learned."""
 
