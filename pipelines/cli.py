@@ -201,6 +201,7 @@ def evaluate(home: Home = HOME, config: Config = DEFAULT, json: Json = False) ->
 def search(
     text: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
     image: Annotated[Path | None, typer.Option(help="A picture to look for.")] = None,
+    rerank: Annotated[bool, typer.Option(help="Let the tower look at the first results again.")] = False,
     k: Count = 10,
     home: Home = HOME,
     json: Json = False,
@@ -210,7 +211,7 @@ def search(
         raise ConfigError("Search needs one of the two.", 'Give a text, or --image FILE: recsys search "手冲咖啡".')
     console = Console(json)
     engine = open_engine(ArtifactStore(home))
-    slate = engine.search_image(read_picture(image), k) if image else engine.search_text(str(text), k)
+    slate = engine.search_image(read_picture(image), k) if image else engine.search_text(str(text), k, rerank)
     show_slate(slate, text or str(image), console)
 
 

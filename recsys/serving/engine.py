@@ -73,17 +73,27 @@ class Engine:
         self.tower: Tower = open_tower(paths.tower, paths.width)
         self.generation = IndexGeneration.open(paths.index)
 
-    def search_text(self, text: str, k: int) -> list[Answer]:
-        """The k items nearest to a text; the first of them looked at again by a tower that judges text and picture.
+    def search_text(self, text: str, k: int, rerank: bool = False) -> list[Answer]:
+        """The k items nearest to a text.
+
+        Args:
+            text: the query.
+            k: how many.
+            rerank: whether the tower looks at the first of them again, text and picture together.
 
         Raises:
-            ConfigError: the text is blank.
+            ConfigError: the text is blank, or the tower cannot judge text and picture together.
         """
         if not text.strip():
             raise ConfigError("The search text is blank.", "Give a few words.")
         vector = self.tower.encode_text([text])
-        if not isinstance(self.tower, Matching):
+        if not rerank:
             return self._nearest(vector, k, "close to the text")
+        if not isinstance(self.tower, Matching):
+            raise ConfigError(
+                f"A {self.tower.family} tower does not judge text and picture together.",
+                "Search without re-ranking, or train one that does: `recsys train-tower --family blip`.",
+            )
         rows, cosines = self.generation.search(vector, max(k, RERANKED), self.tower.fingerprint)
         found = rows[0] != NO_ROW
         rows, cosines = rows[0][found], cosines[0][found]

@@ -23,10 +23,14 @@ from pipelines.train_tower import TowerConfig, fit
 from recsys.artifacts import ArtifactStore
 from recsys.data.dataset import Dataset
 from recsys.embeddings.encode import open_tables
-from recsys.exceptions import FingerprintMismatchError
+from recsys.exceptions import ConfigError, FingerprintMismatchError
 from recsys.index.generation import IndexGeneration
+from recsys.serving.cascade import CascadeConfig
+from recsys.serving.engine import RERANKED, Engine, EnginePaths
+from recsys.towers.abilities import Matching
 from recsys.towers.base import ItemBatch
 from recsys.towers.families import FAMILIES, open_tower
+from recsys.towers.rerank import rerank_by_match
 
 RUN = """
 name = "family"
@@ -100,7 +104,8 @@ def test_every_family_serves_the_same_index(family: str, tiny_home: Path, tmp_pa
     dataset = ArtifactStore(tiny_home).current("dataset")
     tower = run.tower(dataset)
     embeddings = run.embeddings(dataset, tower)
-    generation = IndexGeneration.open(run.index(embeddings).path)
+    index = run.index(embeddings)
+    generation = IndexGeneration.open(index.path)
     tables, data, opened = open_tables(embeddings.path), Dataset(dataset.path), open_tower(tower.path)
     assert opened.family == tower.manifest.metrics["family"] == family
     assert tower.manifest.metrics["skipped_steps"] == 0
@@ -119,6 +124,19 @@ def test_every_family_serves_the_same_index(family: str, tiny_home: Path, tmp_pa
     np.testing.assert_array_equal(generation.search(vector, 5, opened.fingerprint)[0][0], expected)
     with pytest.raises(FingerprintMismatchError):
         generation.search(vector, 5, "another")
+
+    paths = EnginePaths(dataset.path, tower.path, embeddings.path, index.path, None, None, False)
+    engine = Engine(paths, CascadeConfig())
+    if not isinstance(opened, Matching):
+        with pytest.raises(ConfigError, match="does not judge"):
+            engine.search_text("手冲咖啡", 5, rerank=True)
+        return
+    nearest, again = engine.search_text("手冲咖啡", RERANKED), engine.search_text("手冲咖啡", RERANKED, rerank=True)
+    ids = [answer.item_id for answer in nearest]
+    covers = data.covers(data.ids.rows(ids).tolist())
+    cosines = np.array([answer.score for answer in nearest], np.float32)
+    order = np.argsort(-rerank_by_match(opened, "手冲咖啡", covers, cosines), kind="stable")
+    assert [answer.item_id for answer in again] == [ids[place] for place in order]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
