@@ -15,6 +15,8 @@ from recsys import schemas
 from recsys.artifacts import ArtifactStore
 from recsys.data.dataset import Dataset
 from recsys.data.splits import split_events
+from recsys.towers.base import item_texts
+from recsys.towers.families import open_tower
 
 
 def test_only_items_of_the_time_before_the_labels_are_learned(tiny_world: Path) -> None:
@@ -69,13 +71,14 @@ def test_two_ray_workers_learn_what_one_process_does(tiny_home: Path, tiny_run: 
 
 
 def test_captions_that_a_tower_wrote_are_learned_from(tiny_home: Path, tiny_run: Path, tmp_path: Path) -> None:
-    """Every item is described by one word that nothing else says: it enters the vocabulary."""
+    """Every item is described by a character that nothing else has: it enters the vocabulary."""
     dataset = ArtifactStore(tiny_home).current("dataset")
     ids = Dataset(dataset.path).items[schemas.ITEM_ID]
-    written = pl.DataFrame({schemas.ITEM_ID: ids, "caption": ["zyxzyx"] * len(ids), "kept": [True] * len(ids)})
+    written = pl.DataFrame({schemas.ITEM_ID: ids, "caption": ["龘"] * len(ids), "kept": [True] * len(ids)})
     written.write_parquet(tmp_path / "captions.parquet")
     overrides = {"written": str(tmp_path), "trainer": {"steps": 2, "evaluate_every": 2, "caption_share": 1.0}}
     config = load_run_config(tiny_run, overrides).tower_config()
     tower, _ = train_tower(ArtifactStore(tmp_path / "home"), dataset, config, InlineRuntime())
-    assert "zyx" in (tower.path / "tokenizer.json").read_text()
+    assert open_tower(tower.path).text.tokenizer.token_to_id("龘") is not None
+    assert "龘" not in "".join(text for text in item_texts(Dataset(dataset.path).items) if text)
     assert tower.manifest.config["made_from"]
