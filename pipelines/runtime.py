@@ -82,12 +82,13 @@ class RayRuntime:
             yield from track((int(row["result"]) for row in done), description, len(tasks))
 
     def together(self, work: Callable[[], None]) -> None:
+        if self.config.workers in (None, 1):  # several workers are for those who ask for them
+            work()
+            return
         with _ray(self.config.address), tempfile.TemporaryDirectory() as scratch:
-            gpus = int(ray.cluster_resources().get("GPU", 0))
-            workers = self.config.workers or gpus or int(ray.cluster_resources()["CPU"])
             TorchTrainer(
                 lambda: _in_each(work),
-                scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus > 0),
+                scaling_config=ScalingConfig(num_workers=self.config.workers, use_gpu="GPU" in ray.cluster_resources()),
                 run_config=RunConfig(storage_path=scratch),
             ).fit()
 
