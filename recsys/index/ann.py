@@ -14,6 +14,7 @@ from recsys.config import BaseConfig
 from recsys.embeddings.table import EmbeddingTable, check_unit
 from recsys.exceptions import ArtifactError, ConfigError
 from recsys.index.base import check_queries
+from recsys.index.selection import Mask, Selection
 from recsys.types import FloatArray, RowArray
 
 SAMPLE_PER_LIST = 64  # training vectors per centroid: enough for k-means, and four times quicker than FAISS's 256
@@ -83,13 +84,31 @@ class FaissIndex:
     def __len__(self) -> int:
         return self._rows
 
-    def search(self, queries: FloatArray, k: int) -> tuple[RowArray, FloatArray]:
+    def search(self, queries: FloatArray, k: int, selection: Selection | None = None) -> tuple[RowArray, FloatArray]:
         """See :meth:`recsys.index.base.VectorIndex.search`."""
         check_queries(queries, self._index.d)
-        scores, rows = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), k)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if selection is None or (selection.allowed is None and selection.excluded is None):
+            scores, rows = self._index.search(queries, k)
+        elif selection.excluded is None:
+            scores, rows = self._among(queries, k, selection.mask(0, len(self)))
+        else:
+            found = [self._among(queries[q : q + 1], k, selection.mask(q, len(self))) for q in range(len(queries))]
+            scores = np.concatenate([of_query[0] for of_query in found])
+            rows = np.concatenate([of_query[1] for of_query in found])
         scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
         order = np.lexsort((rows, -scores), axis=1)
         return np.take_along_axis(rows, order, axis=1).astype(np.int32), np.take_along_axis(scores, order, axis=1)
+
+    def _among(self, queries: FloatArray, k: int, mask: Mask) -> tuple[FloatArray, Any]:
+        library: Any = faiss  # its type stubs do not know that parameters are given by name
+        selector = library.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        if isinstance(self._index, faiss.IndexIVF):
+            parameters = library.SearchParametersIVF(sel=selector, nprobe=self._index.nprobe)
+        else:
+            parameters = library.SearchParameters(sel=selector)
+        scores, rows = self._index.search(queries, k, params=parameters)
+        return scores, rows
 
 
 def _trained_ivf(table: EmbeddingTable, rows: Any, quantizer: Any, config: FaissConfig) -> Any:

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from recsys.exceptions import ArtifactError
+from recsys.index.selection import Selection
 from recsys.types import FloatArray, RowArray
 
 
@@ -15,12 +16,13 @@ class VectorIndex(Protocol):
 
     def __len__(self) -> int: ...
 
-    def search(self, queries: FloatArray, k: int) -> tuple[RowArray, FloatArray]:
-        """The k most similar rows of each query.
+    def search(self, queries: FloatArray, k: int, selection: Selection | None = None) -> tuple[RowArray, FloatArray]:
+        """The k most similar rows of each query, among those that may be returned.
 
         Args:
             queries: float32 ``[q, d]``.
             k: number of neighbours.
+            selection: rows that may be returned; default: all.
 
         Returns:
             Rows int32 ``[q, k]`` best first, padded with ``NO_ROW``, and inner products ``[q, k]``, ``-inf`` there.

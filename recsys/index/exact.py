@@ -6,6 +6,7 @@ import numpy as np
 
 from recsys.embeddings.table import EmbeddingTable, check_unit
 from recsys.index.base import check_queries
+from recsys.index.selection import Selection
 from recsys.types import NO_ROW, FloatArray, RowArray
 
 QUERIES_PER_BLOCK = 256
@@ -32,23 +33,29 @@ class ExactIndex:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def search(self, queries: FloatArray, k: int) -> tuple[RowArray, FloatArray]:
+    def search(self, queries: FloatArray, k: int, selection: Selection | None = None) -> tuple[RowArray, FloatArray]:
         """See :meth:`recsys.index.base.VectorIndex.search`."""
         check_queries(queries, self._vectors.shape[1])
         rows = np.full((len(queries), k), NO_ROW, np.int32)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         for start in range(0, len(queries), QUERIES_PER_BLOCK):
             block = slice(start, start + QUERIES_PER_BLOCK)
-            rows[block], scores[block] = self._search_block(queries[block], k)
+            chosen = Selection() if selection is None else selection.of(block)
+            rows[block], scores[block] = self._search_block(queries[block], k, chosen)
         return rows, scores
 
-    def _search_block(self, queries: FloatArray, k: int) -> tuple[RowArray, FloatArray]:
+    def _search_block(self, queries: FloatArray, k: int, selection: Selection) -> tuple[RowArray, FloatArray]:
+        asking, gone = selection.excluded_pairs
         rows = np.full((len(queries), k), NO_ROW, np.int32)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         for start in range(0, len(self), VECTORS_PER_BLOCK):
             block = slice(start, start + VECTORS_PER_BLOCK)
             products = queries @ np.asarray(self._vectors[block]).T
             products[:, self._blank[block]] = -np.inf
+            if selection.allowed is not None:
+                products[:, ~selection.allowed[block]] = -np.inf
+            first, last = np.searchsorted(gone, [start, start + VECTORS_PER_BLOCK])
+            products[asking[first:last], gone[first:last] - start] = -np.inf
             rows, scores = _merge(rows, scores, products, start)
         return rows, scores
 
