@@ -21,11 +21,13 @@ from recsys.evaluation.ranks import BestRanks, ranks_of_scores
 from recsys.evaluation.report import metric_label
 from recsys.evaluation.tower_report import Difference, FigureRow, FigureTable
 from recsys.towers.abilities import Captioning, Matching
+from recsys.towers.hard_negatives import draw_hard_negatives
 from recsys.towers.tower import Tower
 from recsys.types import FloatArray, RowArray
 
 PAIRS_AT_ONCE = 128
 RERANKED = 32
+PAIRS_IN_BATCH = 64
 RIGHT_PICTURE, OTHER_PICTURE = "right picture", "another picture"
 
 
@@ -63,30 +65,31 @@ def matching_tables(tower: Matching, viewed: Viewed, asked: list[Asked], sizes: 
         about = language.among(viewed.rows)
         if len(about.texts) < 2:
             continue
-        told.append(_told_apart(tower, viewed, about, sizes))
+        told += _told_apart(tower, viewed, about, sizes)
         rows, difference = _reranked(tower, viewed, about, sizes)
         reranked += rows
         differences += difference
-    if not told:
+    if not reranked:
         return []
-    parts = tuple(row.part for row in told)
+    leading = tuple(language.language for language in asked)
     return [
         FigureTable(
             title="Matching of hard pairs",
-            caption="Each picture with one text about it, and with the text most similar to it by cosine that is about "
-            "another picture. Right is a match above even odds for the first, below for the second.",
+            caption="Each picture with one text about it, and with a wrong text or picture: drawn as training draws, "
+            f"by the softmax of similarity in batches of {PAIRS_IN_BATCH}, or the most similar of all. Right is a match "
+            "above even odds for the first, below for the other.",
             main="accuracy",
             rows=tuple(told),
-            leading=parts,
+            leading=leading,
         ),
         FigureTable(
             title="Text → picture, looked at again",
             caption=f"The {RERANKED} pictures nearest to a text by cosine, ordered anew by log odds of a match plus "
-            f"cosine, among {len(viewed.rows):,} pictures.",
+            f"cosine / temperature, among {len(viewed.rows):,} pictures.",
             main="recall@1",
             rows=tuple(reranked),
             differences=tuple(differences),
-            leading=parts,
+            leading=leading,
         ),
     ]
 
@@ -127,31 +130,76 @@ def caption_table(tower: Captioning, viewed: Viewed, asked: list[Asked], sizes: 
     )
 
 
-def _told_apart(tower: Matching, viewed: Viewed, about: Asked, sizes: Sizes) -> FigureRow:
+def _told_apart(tower: Matching, viewed: Viewed, about: Asked, sizes: Sizes) -> list[FigureRow]:
     text, picture = _one_text_each(about, sizes.looked_at)
-    similarity = viewed.vectors[picture] @ about.vectors.T
-    place = np.full(len(viewed.rows), -1)
-    place[picture] = np.arange(len(picture))
-    of_answer = place[about.right.items]
-    asked_for = of_answer >= 0
-    similarity[of_answer[asked_for], about.right.requests[asked_for]] = -np.inf
     words = np.unique(about.texts, return_inverse=True)[1]
-    similarity[words[text][:, None] == words] = -np.inf
-    hardest = similarity.argmax(axis=1)
-    right, wrong = (
-        by_pairs(tower, tower.match_logits, [about.texts[i] for i in places], viewed.images, picture)
-        for places in (text, hardest)
-    )
+    fits = np.zeros((words.max() + 1, len(viewed.rows)), np.bool_)
+    fits[words[about.right.requests], about.right.items] = True
+    fits = fits[words]  # of each text and picture
+    cosine = np.where(fits, -np.inf, about.vectors @ viewed.vectors.T)
+    drawn_text, drawn_picture = _drawn_as_in_training(tower, cosine, text, picture)
+    both = (drawn_text >= 0) & (drawn_picture >= 0)
+    if not both.any():
+        return []
+    text, picture, drawn_text, drawn_picture = text[both], picture[both], drawn_text[both], drawn_picture[both]
+    hardest_text, hardest_picture = cosine[:, picture].argmax(axis=0), cosine[text].argmax(axis=1)
+
+    def odds(texts: RowArray, pictures: RowArray) -> Values:
+        return by_pairs(tower, tower.match_logits, [about.texts[place] for place in texts], viewed.images, pictures)
+
+    right = odds(text, picture)
+    beside = {
+        "a wrong text": odds(drawn_text, picture),
+        "a wrong picture": odds(text, drawn_picture),
+        "the hardest text": odds(hardest_text, picture),
+        "the hardest picture": odds(text, hardest_picture),
+    }
+    told = {name: _judged(right, wrong) for name, wrong in beside.items()}
+    either = {name: (told["a wrong text"][name] + told["a wrong picture"][name]) / 2 for name in told["a wrong text"]}
+    chance = {"accuracy": 0.5, "right above wrong": 0.5}
+    return [
+        FigureRow(name="match", part=part, n=len(right), figures=mean_intervals(values, SEED), chance=chance)
+        for part, values in {
+            about.language: either,
+            **{f"{about.language}, {name}": values for name, values in told.items()},
+        }.items()
+    ]
+
+
+def _judged(right: Values, wrong: Values) -> dict[str, Values]:
     believed, doubted = (right > 0).astype(np.float64), (wrong <= 0).astype(np.float64)
-    values = {
+    return {
         "accuracy": (believed + doubted) / 2,
         "of right pairs": believed,
         "of wrong pairs": doubted,
         "right above wrong": np.where(right == wrong, 0.5, right > wrong),
     }
-    figures = mean_intervals(values, SEED)
-    chance = {"accuracy": 0.5, "right above wrong": 0.5}
-    return FigureRow(name="match", part=about.language, n=len(picture), figures=figures, chance=chance)
+
+
+def _drawn_as_in_training(
+    tower: Matching, cosine: FloatArray, text: RowArray, picture: RowArray
+) -> tuple[RowArray, RowArray]:
+    """A wrong text for each picture and a wrong picture for each text, drawn within batches of pairs; -1 without one.
+
+    Args:
+        tower: has the temperature.
+        cosine: of all texts and pictures; -inf where they fit.
+        text: numbers of the texts, one a pair.
+        picture: numbers of the pictures.
+    """
+    random = torch.Generator().manual_seed(SEED)
+    wrong_text, wrong_picture = np.full_like(text, -1), np.full_like(picture, -1)
+    order = torch.randperm(len(text), generator=random).numpy()
+    for batch in np.array_split(order, max(1, round(len(order) / PAIRS_IN_BATCH))):
+        similarity = torch.from_numpy(cosine[np.ix_(text[batch], picture[batch])]) / tower.contrast_temperature
+        fits = similarity.isneginf()
+        for wrong, of, logits, same in (
+            (wrong_picture, picture, similarity, fits),
+            (wrong_text, text, similarity.T, fits.T),
+        ):
+            drawn = draw_hard_negatives(logits, same, random).numpy()
+            wrong[batch] = np.where(drawn >= 0, of[batch][drawn], -1)
+    return wrong_text, wrong_picture
 
 
 def _reranked(tower: Matching, viewed: Viewed, about: Asked, sizes: Sizes) -> tuple[list[FigureRow], list[Difference]]:
@@ -166,8 +214,9 @@ def _reranked(tower: Matching, viewed: Viewed, about: Asked, sizes: Sizes) -> tu
         viewed.images,
         nearest.ravel(),
     ).reshape(nearest.shape)
-    again = cosine - 3 - np.maximum(-logits.min(axis=1, keepdims=True), 0)  # behind whatever is looked at again
-    np.put_along_axis(again, nearest, np.take_along_axis(cosine, nearest, axis=1) + logits, axis=1)
+    scores = logits + np.take_along_axis(cosine, nearest, axis=1) / tower.contrast_temperature
+    again = cosine - 2 + np.minimum(scores.min(axis=1, keepdims=True), 0)  # behind whatever is looked at again
+    np.put_along_axis(again, nearest, scores, axis=1)
     ranks = {"cosine": ranks_of_scores(cosine, about.right), "looked at again": ranks_of_scores(again, about.right)}
     hits = {(name, f"recall@{k}"): of.hits(k) for name, of in ranks.items() for k in CUT_OFFS}
     clusters = first_answers(about.right)

@@ -14,6 +14,8 @@ from transformers.models.chinese_clip.configuration_chinese_clip import ChineseC
 from transformers.models.chinese_clip.modeling_chinese_clip import ChineseCLIPVisionModel
 from transformers.models.clip.configuration_clip import CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPVisionModel
+from transformers.models.mobilenet_v1.configuration_mobilenet_v1 import MobileNetV1Config
+from transformers.models.mobilenet_v1.modeling_mobilenet_v1 import MobileNetV1Model
 from transformers.models.resnet.configuration_resnet import ResNetConfig
 from transformers.models.resnet.modeling_resnet import ResNetModel
 from transformers.models.siglip.configuration_siglip import SiglipVisionConfig
@@ -58,7 +60,8 @@ def transformer_states(model: Any, pixels: Tensor, layer: int) -> Tensor:
     return out.last_hidden_state if layer == -1 else out.hidden_states[layer]  # type: ignore[no-any-return]
 
 
-def _resnet_states(model: Any, pixels: Tensor, layer: int) -> Tensor:
+def _map_states(model: Any, pixels: Tensor, layer: int) -> Tensor:
+    """Places of a convolutional network's feature map."""
     out = model(pixel_values=pixels.contiguous(memory_format=torch.channels_last), output_hidden_states=layer != -1)
     feature_map = out.last_hidden_state if layer == -1 else out.hidden_states[layer]
     return feature_map.flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
@@ -104,7 +107,15 @@ BACKBONES: Mapping[str, ImageBackbone] = {  # by ``model_type`` of the hub's con
         make=ResNetModel,
         load=lambda path: load_model(ResNetModel, path),
         width=lambda config: int(config.hidden_sizes[-1]),
-        states=_resnet_states,
+        states=_map_states,
+        pool=lambda model, states: states.mean(dim=1),
+    ),
+    "mobilenet_v1": ImageBackbone(
+        config=MobileNetV1Config,
+        make=lambda config: MobileNetV1Model(config, add_pooling_layer=False),
+        load=lambda path: load_model(MobileNetV1Model, path, add_pooling_layer=False),
+        width=lambda config: max(int(1024 * config.depth_multiplier), config.min_depth),
+        states=_map_states,
         pool=lambda model, states: states.mean(dim=1),
     ),
     "clip_vision_model": ImageBackbone(

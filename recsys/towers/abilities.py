@@ -16,6 +16,11 @@ from recsys.types import FloatArray, Image
 class Matching(Tower, ABC):
     """Looks at text and picture together, and says whether they belong together: re-ranks what retrieval found."""
 
+    @property
+    @abstractmethod
+    def contrast_temperature(self) -> float:
+        """What cosines are divided by where hard wrong pairs are drawn for matching to learn from."""
+
     @abstractmethod
     def match_logits(self, tokens: Tensor, images: Tensor) -> Tensor:
         """Log odds ``[n]`` that row i of the token ids ``[n, length]`` belongs to row i of the images."""

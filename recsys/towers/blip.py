@@ -218,6 +218,10 @@ class BlipTower(Matching, Captioning):
                 losses["lm"] = config.caption_weight * written
         return losses
 
+    @property
+    def contrast_temperature(self) -> float:
+        return self.temperature.item()
+
     def match_logits(self, tokens: Tensor, images: Tensor) -> Tensor:
         pictures = self._look(self.image.states(images), self.text.longest(tokens))
         no, yes = self.matching_head(self.text.beside(tokens, pictures)).unbind(dim=1)

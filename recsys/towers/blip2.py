@@ -265,6 +265,10 @@ class Blip2Tower(Matching, Captioning):
         queries = unit(self.image_projection(asked))
         return torch.einsum("nqd,md->nmq", queries, text).amax(dim=2)
 
+    @property
+    def contrast_temperature(self) -> float:
+        return self.contrast_scale.neg().exp().item()
+
     def match_logits(self, tokens: Tensor, images: Tensor) -> Tensor:
         logits = self._match(self.text.cut(tokens), self._memory(images))
         return logits[:, 1] - logits[:, 0]

@@ -72,6 +72,8 @@ class Knowing(Matching, Captioning):
     def read_image(self, images: Tensor) -> Tensor:
         raise AssertionError
 
+    contrast_temperature = 0.5
+
     def match_logits(self, tokens: Tensor, images: Tensor) -> Tensor:
         return torch.where(tokens[:, 0] == images[:, 0], 1.0, self.wrong)
 
@@ -121,6 +123,29 @@ def test_who_says_yes_to_everything_is_right_half_the_time_and_reranks_nothing()
     }
     assert again.differences[0].estimate.value == 0
     assert [row.figures["recall@5"].value for row in again.rows] == [1, 1]
+
+
+class Deceived(Knowing):
+    """Believes each text of its own picture and of the one after it."""
+
+    def match_logits(self, tokens: Tensor, images: Tensor) -> Tensor:
+        return torch.where((images[:, 0] - tokens[:, 0]) % N <= 1, 1.0, -1.0)
+
+
+def test_the_colder_the_draw_the_likelier_the_nearest_wrong_pair() -> None:
+    """Text i lies on picture i + 1, so that wrong pair is drawn where the temperature is low, and is the hardest."""
+    deceived = Deceived()
+    accuracy = {}
+    for temperature in (0.01, 100.0):
+        deceived.contrast_temperature = temperature
+        told, _ = matching_tables(deceived, viewed(), asked(one_off()), Sizes())
+        accuracy[temperature] = {row.part: row.figures["of wrong pairs"].value for row in told.rows}
+    assert set(accuracy[0.01].values()) == {0}
+    assert accuracy[100.0]["en, the hardest picture"] == accuracy[100.0]["en, the hardest text"] == 0
+    assert accuracy[100.0]["en, a wrong picture"] > 0.85
+    assert accuracy[100.0]["en, a wrong text"] > 0.85
+    either = accuracy[100.0]["en, a wrong picture"] + accuracy[100.0]["en, a wrong text"]
+    assert accuracy[100.0]["en"] == pytest.approx(either / 2)
 
 
 def test_only_what_the_vectors_found_is_looked_at_again() -> None:

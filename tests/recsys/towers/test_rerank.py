@@ -29,20 +29,20 @@ def tower() -> BlipTower:
     return made
 
 
-def test_scores_are_log_odds_plus_cosine(tower: BlipTower) -> None:
+def test_scores_are_log_odds_plus_cosine_by_temperature(tower: BlipTower) -> None:
     images = [np.eye(4, dtype=np.float32)[row] for row in range(4)]
     cosines = np.array([0.0, 0.1, 0.2, 0.3], np.float32)
     probability = tower.match(["a red apple"] * 4, images)
     scores = rerank_by_match(tower, "a red apple", images, cosines)
-    np.testing.assert_allclose(1 / (1 + np.exp(cosines - scores)), probability, atol=1e-5)
-    assert np.ptp(scores - cosines) > 0.5
-    assert np.argmax(scores) != np.argmax(cosines)
+    assert tower.contrast_temperature == pytest.approx(0.07)
+    np.testing.assert_allclose(1 / (1 + np.exp(cosines / 0.07 - scores)), probability, atol=1e-5)
+    assert np.ptp(scores - cosines / 0.07) > 0.5
 
 
 def test_a_candidate_without_a_picture_has_average_odds(tower: BlipTower) -> None:
     images = [*np.eye(4, dtype=np.float32)[:3], None]
     cosines = np.array([0.3, 0.2, 0.1, 0.9], np.float32)
     scores = rerank_by_match(tower, "a red apple", images, cosines)
-    assert scores[3] == pytest.approx((scores[:3] - cosines[:3]).mean() + 0.9, abs=1e-5)
-    np.testing.assert_allclose(rerank_by_match(tower, "the sea", [None, None], cosines[:2]), cosines[:2])
+    assert scores[3] == pytest.approx((scores[:3] - cosines[:3] / 0.07).mean() + 0.9 / 0.07, abs=1e-5)
+    np.testing.assert_allclose(rerank_by_match(tower, "the sea", [None, None], cosines[:2]), cosines[:2] / 0.07)
     assert rerank_by_match(tower, "the sea", [], cosines[:0]).shape == (0,)
