@@ -75,8 +75,8 @@ def matching_tables(tower: Matching, viewed: Viewed, asked: list[Asked], sizes: 
     return [
         FigureTable(
             title="Matching of hard pairs",
-            caption="Each picture with one text about it, and with a wrong text or picture: drawn as training draws"
-            f", by the softmax of similarity in batches of {PAIRS_IN_BATCH}, or the most similar of all. Right is a match "
+            caption="Each picture with one text about it, and with a wrong text or picture: drawn as in training, by "
+            f"the softmax of similarity in batches of {PAIRS_IN_BATCH}, or the most similar of all. Right is a match "
             "above even odds for the first, below for the other.",
             main="accuracy",
             rows=tuple(told),
