@@ -15,6 +15,7 @@ from recsys.towers.tower import Tower
 
 _LAYER = re.compile(r"^(?P<encoder>.*?)\.(?:layers?|stages|h)\.(?P<number>\d+)\.")
 _BOTTOM = re.compile(r"embed")
+_BACKBONE = re.compile(r"^(?P<side>\w+)\.(?:backbone|model)\.")  # of encoders, and of language models
 
 
 class OptimizerConfig(BaseConfig):
@@ -44,7 +45,7 @@ def make_optimizer(tower: Tower, config: OptimizerConfig) -> torch.optim.AdamW:
         }
         for (rate, decayed), parameters in groups.items()
     ]
-    convolutional = tower.image.kind == "resnet"
+    convolutional = tower.image.kind in ("resnet", "mobilenet_v1")
     betas, eps = ((0.9, 0.999), 1e-8) if convolutional else ((0.9, 0.98), 1e-6)
     return torch.optim.AdamW(made, betas=betas, eps=eps, fused=True)
 
@@ -68,10 +69,11 @@ def _layers_by_encoder(tower: Tower) -> dict[str, int]:
 
 def _rate(name: str, deepest: dict[str, int], config: OptimizerConfig) -> float:
     """A top layer learns at the full rate, each below it ``layer_decay`` slower, embeddings slowest."""
-    base = config.backbone_rate if ".backbone." in f".{name}" else 1.0
+    backbone = _BACKBONE.match(name)
+    base = config.backbone_rate if backbone else 1.0
     if found := _LAYER.match(name):
         return base * config.layer_decay ** (deepest[found["encoder"]] - 1 - int(found["number"]))
-    encoders = [encoder for encoder in deepest if name.startswith(encoder.split(".")[0] + ".backbone")]
+    encoders = [encoder for encoder in deepest if backbone and encoder.split(".")[0] == backbone["side"]]
     if encoders and _BOTTOM.search(name):
         return base * float(config.layer_decay ** max(deepest[encoder] for encoder in encoders))
     return base

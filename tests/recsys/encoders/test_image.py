@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.mobilenet_v1.configuration_mobilenet_v1 import MobileNetV1Config
+from transformers.models.mobilenet_v1.modeling_mobilenet_v1 import MobileNetV1Model
 from transformers.models.resnet.configuration_resnet import ResNetConfig
 from transformers.models.resnet.modeling_resnet import ResNetModel
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -65,6 +67,22 @@ def test_resnet_is_the_mean_over_its_places(tmp_path: Path) -> None:
     assert (encoder.pixels, encoder.first_patch) == (64, 0)
     assert encoder.states(pixels(3, 64)).shape == (3, 4, 16)
     torch.testing.assert_close(encoder(pixels(3, 64)), places.mean(dim=(2, 3)), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_mobilenet_is_the_mean_over_its_places(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    mobilenet = MobileNetV1Model(MobileNetV1Config(image_size=64, depth_multiplier=1 / 64)).eval()
+    mobilenet.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(STATISTICS))
+    encoder = ImageEncoder.create(ImageConfig(checkpoint=tmp_path)).eval()
+    out = mobilenet(pixel_values=scaled(pixels(3, 64)))
+    assert (encoder.pixels, encoder.width, encoder.first_patch) == (64, 16, 0)
+    assert encoder.states(pixels(3, 64)).shape == (3, 4, 16)
+    torch.testing.assert_close(encoder(pixels(3, 64)), out.pooler_output, rtol=0, atol=1e-5)
+    again = ImageEncoder.restore(json.loads(json.dumps(encoder.describe()))).eval()
+    again.load_state_dict(encoder.state_dict())
+    torch.testing.assert_close(again(pixels(3, 64)), encoder(pixels(3, 64)))
 
 
 @pytest.mark.parametrize("kind", ["clip", "chinese_clip", "siglip"])
@@ -145,7 +163,7 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no safetensors"):
         ImageEncoder.from_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "swin"}))
-    with pytest.raises(ConfigError, match=r"'swin'.*vit, resnet, clip_vision_model"):
+    with pytest.raises(ConfigError, match=r"'swin'.*vit, resnet, mobilenet_v1, clip_vision_model"):
         ImageEncoder.from_checkpoint(tmp_path)
 
 
