@@ -62,6 +62,5 @@ def sampled_softmax(positive: Tensor, negative: Tensor, log_expected: Tensor, ex
     """
     if len(positive) == 0:
         return positive.sum() * 0.0
-    corrected = (negative - log_expected).masked_fill(excluded, -torch.inf)
-    total = torch.logsumexp(torch.cat([positive[:, None], corrected], dim=1), dim=1)
-    return (total - positive).mean()
+    corrected = (negative - log_expected).masked_fill(excluded, torch.finfo(negative.dtype).min)
+    return (torch.logaddexp(positive, corrected.logsumexp(dim=1)) - positive).mean()

@@ -35,7 +35,7 @@ class UserTrainerConfig(BaseConfig):
     seed: int = 0
     steps: int = Field(default=3000, ge=1)
     users_per_batch: int = Field(default=64, ge=1)
-    negatives: int | None = Field(default=2048, ge=1)  # sampled a step; ``None`` compares with the whole catalogue
+    negatives: int | None = Field(default=1024, ge=1)  # sampled a step; ``None`` compares with the whole catalogue
     largest_cosine: float = Field(default=0.98, gt=0, le=1)  # a nearer item is no negative (2510.14788)
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-3, warmup_steps=100, weight_decay=0.01)
     evaluate_every: int = Field(default=250, ge=1)
