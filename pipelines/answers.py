@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from pipelines.console import Console
-from pipelines.train_ranker import RankerJobConfig, learns_from_impressions
+from pipelines.train_ranker import RankerJobConfig, learns_from_impressions, user_tower_of
 from recsys.artifacts import ArtifactStore, made_from
 from recsys.data.media import ImageLimits, why_not
 from recsys.exceptions import ArtifactError, ConfigError
@@ -31,7 +31,7 @@ def open_engine(store: ArtifactStore) -> Engine:
     made_from(embeddings, {"dataset": dataset, "tower": tower}, "Run `recsys embed` and `recsys index`.")
     made_from(index, {"embeddings": embeddings}, "Run `recsys index`.")
     paths = EnginePaths(
-        dataset.path, tower.path, embeddings.path, index.path, None, embeddings.manifest.config["width"], False
+        dataset.path, tower.path, embeddings.path, index.path, None, embeddings.manifest.config["width"], None, False
     )
     if "ranker" not in store.kinds():
         return Engine(paths, CascadeConfig())
@@ -39,11 +39,13 @@ def open_engine(store: ArtifactStore) -> Engine:
     try:
         made_from(ranker, {"dataset": dataset, "embeddings": embeddings}, "Run `recsys train-ranker`.")
         config = RankerJobConfig.model_validate(ranker.manifest.config).cascade
+        user_tower = user_tower_of(store, ranker)
     except (ArtifactError, ValidationError) as error:
         reason = error if isinstance(error, ArtifactError) else "Its settings are those of another version."
         sys.stderr.write(f"note: without the ranker, feeds keep the retrieval order. {reason}\n")
         return Engine(paths, CascadeConfig())
-    return Engine(replace(paths, ranker=ranker.path, logged=learns_from_impressions(ranker)), config)
+    heard = user_tower.path if user_tower is not None else None
+    return Engine(replace(paths, ranker=ranker.path, user_tower=heard, logged=learns_from_impressions(ranker)), config)
 
 
 def show_slate(answers: list[Answer], title: str, console: Console) -> None:

@@ -177,12 +177,35 @@ def index(home: Home = HOME, config: Config = DEFAULT, json: Json = False) -> No
     console.finish(**artifact.manifest.metrics)
 
 
+@app.command("train-user-tower")
+def train_user_tower(
+    home: Home = HOME,
+    config: Config = DEFAULT,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps.")] = None,
+    json: Json = False,
+) -> None:
+    """Train the user tower: what a user did last, as a vector among those of items."""
+    console = Console(json)
+    run = Run(home, load_run_config(config, {"user_trainer": {"steps": steps} if steps else {}}), console)
+    artifact = run.user_tower(run.store.current("dataset"), run.store.current("embeddings"))
+    kept = artifact.manifest.metrics["kept"]
+    console.say(f"Hits@10 on the last engagement of held-out users: {kept['recall']:.3f} at step {kept['step']:.0f}")
+    console.say("Next: [bold]recsys train-ranker --user-tower[/]")
+    console.finish(kept=kept)
+
+
 @app.command("train-ranker")
-def train_ranker(home: Home = HOME, config: Config = DEFAULT, json: Json = False) -> None:
+def train_ranker(
+    home: Home = HOME,
+    config: Config = DEFAULT,
+    user_tower: Annotated[bool, typer.Option("--user-tower", help="Hear the current user tower too.")] = False,
+    json: Json = False,
+) -> None:
     """Train the ranker on the logged impressions, or on retrieved negatives where there are none."""
     console = Console(json)
     run = Run(home, load_run_config(config), console)
-    artifact = run.ranker(run.store.current("dataset"), run.store.current("embeddings"))
+    heard = run.store.current("user-tower") if user_tower else None
+    artifact = run.ranker(run.store.current("dataset"), run.store.current("embeddings"), heard)
     console.say("Next: [bold]recsys evaluate[/], or [bold]recsys recommend USER[/]")
     console.finish(**artifact.manifest.metrics)
 

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.contact_sheet import contact_sheet
 from pipelines.embed import embedding_tower
 from pipelines.measure import Feeds, HeldOut, feed_table, order_table, protocol, query_table, slate_tables
-from pipelines.train_ranker import learns_from_impressions
+from pipelines.train_ranker import learns_from_impressions, user_tower_of
 from recsys import schemas
 from recsys.artifacts import Artifact, ArtifactStore, made_from, write_atomically
 from recsys.config import BaseConfig
@@ -48,9 +48,10 @@ def evaluate(
     parents = {"dataset": dataset, "tower": tower, "embeddings": embeddings, "ranker": ranker}
     made_from(embeddings, {"dataset": dataset, "tower": tower}, "Run `recsys embed` first.")
     made_from(ranker, {"dataset": dataset, "embeddings": embeddings}, "Run `recsys train-ranker` first.")
+    user_tower = user_tower_of(store, ranker)
 
     def build(work: Path) -> dict[str, Any]:
-        report = _report(work, parents, config)
+        report = _report(work, parents, config, user_tower.path if user_tower is not None else None)
         return {"title": report.title}
 
     artifact, built = store.build(KIND, VERSION, config, parents, build)
@@ -59,14 +60,16 @@ def evaluate(
     return artifact, built
 
 
-def _report(work: Path, parents: Mapping[str, Artifact], config: EvaluationConfig) -> EvaluationReport:
+def _report(
+    work: Path, parents: Mapping[str, Artifact], config: EvaluationConfig, user_tower: Path | None
+) -> EvaluationReport:
     data = Dataset(parents["dataset"].path)
     split = split_events(data.events, config.split)
     before = Interactions.of(split.before_test, data.ids)
     tables = open_tables(parents["embeddings"].path)
     logged = learns_from_impressions(parents["ranker"])
     settings = (before.users_map, tables, config.cascade, logged)
-    cascade = Cascade.fit(data, split.before_test, split.before_test, *settings)
+    cascade = Cascade.fit(data, split.before_test, split.before_test, *settings, user_tower=user_tower)
     ranker = LightGBMRanker.load(parents["ranker"].path, cascade.assembler.names)
     tower = embedding_tower(parents["tower"], parents["embeddings"])
     truth = Truth.open(data.path) if Truth.exists(data.path) else None
@@ -75,7 +78,7 @@ def _report(work: Path, parents: Mapping[str, Artifact], config: EvaluationConfi
     queries = query_table(data, tower, tables, before)
     ranking = [order_table(held_out, feeds)]
     if logged and is_logged(split.test):
-        counting = Cascade.fit(data, split.before_test, data.events, *settings)
+        counting = Cascade.fit(data, split.before_test, data.events, *settings, user_tower=user_tower)
         ranking += slate_tables(data, split, counting, ranker, before.users_map, truth)
     history = parents["tower"].manifest.metrics["history"]
     report = EvaluationReport(

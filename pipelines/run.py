@@ -15,6 +15,7 @@ from pipelines.run_config import RunConfig
 from pipelines.runtime import RuntimeConfig, open_runtime
 from pipelines.train_ranker import train_ranker
 from pipelines.train_tower import train_tower
+from pipelines.train_user_tower import make_user_tower
 from recsys.artifacts import Artifact, ArtifactStore
 from recsys.data.dataset import Dataset
 from recsys.exceptions import ConfigError
@@ -63,9 +64,13 @@ class Run:
     def index(self, embeddings: Artifact) -> Artifact:
         return self.console.stage("index", lambda: build_index(self.store, embeddings, self.config.index))
 
-    def ranker(self, dataset: Artifact, embeddings: Artifact) -> Artifact:
+    def user_tower(self, dataset: Artifact, embeddings: Artifact) -> Artifact:
+        config = self.config.user_tower_config()
+        return self.console.stage("user-tower", lambda: make_user_tower(self.store, dataset, embeddings, config))
+
+    def ranker(self, dataset: Artifact, embeddings: Artifact, user_tower: Artifact | None = None) -> Artifact:
         config = self.config.ranker_config()
-        return self.console.stage("ranker", lambda: train_ranker(self.store, dataset, embeddings, config))
+        return self.console.stage("ranker", lambda: train_ranker(self.store, dataset, embeddings, config, user_tower))
 
     def reports(self, dataset: Artifact, tower: Artifact, embeddings: Artifact, ranker: Artifact) -> Artifact:
         config = self.config.evaluation_config()
@@ -80,5 +85,6 @@ class Run:
         if Dataset(dataset.path).events.is_empty():
             self.console.say("There are no events to learn a ranker from. Next: [bold]recsys search TEXT[/]")
             return None
-        ranker = self.ranker(dataset, embeddings)
+        user_tower = self.user_tower(dataset, embeddings) if self.config.user_tower is not None else None
+        ranker = self.ranker(dataset, embeddings, user_tower)
         return self.reports(dataset, tower, embeddings, ranker)

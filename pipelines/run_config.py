@@ -14,6 +14,7 @@ from pipelines.evaluate import EvaluationConfig
 from pipelines.evaluate_tower import TowerEvaluationConfig
 from pipelines.train_ranker import RankerJobConfig
 from pipelines.train_tower import TowerConfig
+from pipelines.train_user_tower import UserTowerJobConfig
 from recsys.config import BaseConfig
 from recsys.data.held_out import HeldOutConfig
 from recsys.data.pairs import PairConfig
@@ -25,7 +26,9 @@ from recsys.towers.capfilt import CapFiltConfig
 from recsys.towers.clip import ClipConfig
 from recsys.towers.families import CONFIGS as CONFIGS_BY_FAMILY
 from recsys.towers.families import FamilyConfig
+from recsys.towers.user import UserTowerConfig
 from recsys.training.trainer import TrainerConfig
+from recsys.training.user_trainer import UserTrainerConfig
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "tiny": {  # seconds; for tests
@@ -82,6 +85,8 @@ class RunConfig(BaseConfig):
     capfilt: CapFiltConfig = CapFiltConfig()
     index: IndexConfig = IndexConfig()
     cascade: CascadeConfig = CascadeConfig()
+    user_tower: UserTowerConfig | None = None  # a source beside the others, where there is such a section
+    user_trainer: UserTrainerConfig = UserTrainerConfig()
     ranker: LightGBMRankerConfig = LightGBMRankerConfig()
     negatives_per_request: int | None = None
 
@@ -97,6 +102,10 @@ class RunConfig(BaseConfig):
             start=self.start,
             teacher=self.teacher,
         )
+
+    def user_tower_config(self) -> UserTowerJobConfig:
+        model = self.user_tower or UserTowerConfig()
+        return UserTowerJobConfig(model=model, trainer=self.user_trainer, split=self.split)
 
     def tower_evaluation_config(self) -> TowerEvaluationConfig:
         return TowerEvaluationConfig(name=self.name)

@@ -18,6 +18,7 @@ from recsys.ranking.impressions import from_impressions, latest
 from recsys.ranking.lightgbm_ranker import LightGBMRanker, LightGBMRankerConfig
 from recsys.ranking.retrieved import from_retrieved, last_of_each_user
 from recsys.ranking.training_set import LabelledRequests, training_set
+from recsys.retrieval.user_tower import USER_TOWER
 from recsys.serving.cascade import Cascade, CascadeConfig, is_logged
 
 KIND, VERSION = "ranker", 1
@@ -34,14 +35,28 @@ class RankerJobConfig(BaseConfig):
 
 
 def train_ranker(
-    store: ArtifactStore, dataset: Artifact, embeddings: Artifact, config: RankerJobConfig
+    store: ArtifactStore,
+    dataset: Artifact,
+    embeddings: Artifact,
+    config: RankerJobConfig,
+    user_tower: Artifact | None = None,
 ) -> tuple[Artifact, bool]:
     """Sources learn from ``fit``, the ranker from ``label``; the test is not touched.
 
+    Args:
+        store: where it is kept.
+        dataset: to learn from.
+        embeddings: of its items.
+        config: see there.
+        user_tower: a source beside the others, trained on ``fit``.
+
     Raises:
-        ArtifactError: the embeddings are those of another data set.
+        ArtifactError: the embeddings are those of another data set, or the user tower was trained on others.
     """
     made_from(embeddings, {"dataset": dataset}, "Run `recsys embed` first.")
+    parents = {"dataset": dataset, "embeddings": embeddings}
+    if user_tower is not None:
+        made_from(user_tower, parents, "Run `recsys train-user-tower` first.")
 
     def build(work: Path) -> dict[str, Any]:
         data = Dataset(dataset.path)
@@ -49,7 +64,16 @@ def train_ranker(
         history = Interactions.of(split.before_test, data.ids)
         tables = open_tables(embeddings.path)
         logged = is_logged(split.fit) and is_logged(split.label)
-        cascade = Cascade.fit(data, split.fit, split.before_test, history.users_map, tables, config.cascade, logged)
+        cascade = Cascade.fit(
+            data,
+            split.fit,
+            split.before_test,
+            history.users_map,
+            tables,
+            config.cascade,
+            logged,
+            user_tower=user_tower.path if user_tower is not None else None,
+        )
         labelled = _labelled(split, history, cascade, config, logged)
         held_out = latest(labelled, config.validation_share) if logged else last_of_each_user(labelled.requests.users)
         train, validation = (
@@ -60,7 +84,14 @@ def train_ranker(
         ranker.save(work)
         return metrics | {"dropped": labelled.dropped, "features": len(train.names)}
 
-    return store.build(KIND, VERSION, config, {"dataset": dataset, "embeddings": embeddings}, build)
+    with_tower = {USER_TOWER: user_tower} if user_tower is not None else {}
+    return store.build(KIND, VERSION, config, parents | with_tower, build)
+
+
+def user_tower_of(store: ArtifactStore, ranker: Artifact) -> Artifact | None:
+    """The user tower that a ranker hears, if it does: whoever uses the ranker needs the same."""
+    key = ranker.manifest.parents.get(USER_TOWER)
+    return store.get(USER_TOWER, key) if key is not None else None
 
 
 def learns_from_impressions(ranker: Artifact) -> bool:

@@ -135,6 +135,14 @@ class ArtifactStore:
         path = self.home / kind / key
         return Artifact.open(path) if (path / MANIFEST).exists() else None
 
+    def get(self, kind: str, key: str) -> Artifact:
+        """The artifact of this key.
+
+        Raises:
+            ArtifactError: it is no longer there.
+        """
+        return Artifact.open(self.home / kind / key)
+
     def current(self, kind: str) -> Artifact:
         """The artifact in use.
 

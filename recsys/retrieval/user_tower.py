@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from recsys.embeddings.table import EmbeddingTable
 from recsys.exceptions import ArtifactError
 from recsys.index.base import VectorIndex
+from recsys.index.exact import ExactIndex
 from recsys.index.selection import Selection
 from recsys.retrieval.matrix import user_blocks
 from recsys.towers.user import UserTower
 from recsys.types import NO_ROW, Candidates, FloatArray, Histories, RowArray
 
 USERS_PER_SEARCH = 256
+TABLE = "table"
+USER_TOWER = "user-tower"
 
 
 class UserTowerSource:
@@ -30,7 +35,7 @@ class UserTowerSource:
         ArtifactError: the index holds another number of vectors than the table.
     """
 
-    def __init__(self, tower: UserTower, items: EmbeddingTable, index: VectorIndex, name: str = "user-tower") -> None:
+    def __init__(self, tower: UserTower, items: EmbeddingTable, index: VectorIndex, name: str = USER_TOWER) -> None:
         if len(index) != len(items.ids):
             raise ArtifactError(
                 f"The index holds {len(index)} vectors, the table {len(items.ids)}.", "Build the index from this table."
@@ -39,6 +44,12 @@ class UserTowerSource:
         self.tower = tower
         self.items = items
         self.index = index
+
+    @classmethod
+    def open(cls, path: Path) -> UserTowerSource:
+        """A saved user tower with the catalogue that was encoded beside it, searched exactly."""
+        items = EmbeddingTable.open(path / TABLE)
+        return cls(UserTower.load(path), items, ExactIndex(items))
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,7 @@ from recsys.retrieval.fusion import reciprocal_rank_fusion
 from recsys.retrieval.item_to_item import ItemToItemConfig, ItemToItemSource
 from recsys.retrieval.next_item import NextItemConfig, NextItemSource
 from recsys.retrieval.popularity import PopularityConfig, PopularitySource
+from recsys.retrieval.user_tower import USER_TOWER, UserTowerSource
 from recsys.types import NO_ROW, Candidates, FloatArray, Histories, IdMap, RowArray
 
 REQUESTS_PER_BLOCK = 512
@@ -75,7 +77,7 @@ class CascadeConfig(BaseConfig):
 
     @model_validator(mode="after")
     def _weights_are_of_sources(self) -> CascadeConfig:
-        sources = ["popularity", *self.item_to_item, *self.next_item, "text-only", "image-only", "both"]
+        sources = ["popularity", *self.item_to_item, *self.next_item, "text-only", "image-only", "both", USER_TOWER]
         for name in self.retrieval.weights:
             if name not in sources:
                 raise ValueError(f"there is no source {name!r} to weigh; there are {', '.join(sources)}")
@@ -126,6 +128,7 @@ class Cascade:
         config: CascadeConfig,
         logged: bool,
         index: VectorIndex | None = None,
+        user_tower: Path | None = None,
     ) -> Cascade:
         """Fit the sources and prepare the features.
 
@@ -138,6 +141,7 @@ class Cascade:
             config: of all stages.
             logged: whether the ranker learns from impressions, see :func:`is_logged`; decided once, when it is trained.
             index: over the fused vectors; default: exact search.
+            user_tower: directory of a user tower that is a source too.
         """
         interactions = Interactions.of(learned, data.ids, users_map)
         fused = tables["fused"]
@@ -148,6 +152,7 @@ class Cascade:
             DenseSource(tables["text"], ExactIndex(tables["text"]), config.dense, "text-only"),
             DenseSource(tables["image"], ExactIndex(tables["image"]), config.dense, "image-only"),
             DenseSource(fused, index or ExactIndex(fused), config.dense, "both"),
+            *([UserTowerSource.open(user_tower)] if user_tower is not None else []),
         ]
         groups: list[FeatureGroup] = [
             SourceFeatures(sources, standings=not logged),

@@ -51,6 +51,7 @@ class EnginePaths:
     index: Path
     ranker: Path | None
     width: int | None  # of the vectors; ``None`` for all that the tower has
+    user_tower: Path | None  # that the ranker hears
     logged: bool  # whether the ranker learned from impressions, see :func:`recsys.serving.cascade.is_logged`
 
 
@@ -163,7 +164,8 @@ class Engine:
         tables, events = open_tables(self.paths.embeddings), self.data.events
         users = self._interactions.users_map
         logged, index = self.paths.logged, self.generation.index
-        return Cascade.fit(self.data, events, events, users, tables, self.config, logged, index)
+        tower = self.paths.user_tower
+        return Cascade.fit(self.data, events, events, users, tables, self.config, logged, index, tower)
 
     @cached_property
     def _ranker(self) -> Ranker | None:

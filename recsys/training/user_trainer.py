@@ -98,7 +98,7 @@ def train_user_tower(
             progress.history.append({"step": step + 1.0, "loss": float(np.mean(losses or [np.nan])), "recall": recall})
             losses.clear()
             if recall > progress.best_recall:
-                progress.best_recall, progress.best_step = recall, step + 1
+                progress.best_recall, progress.best_step, progress.kept_step = recall, step + 1, step + 1
                 checkpoint.keep(tower)
             checkpoint.save(tower, optimizer, None, progress)
             say_record(progress.history[-1])
