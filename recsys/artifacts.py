@@ -187,11 +187,9 @@ class ArtifactStore:
             ArtifactError: there is no such artifact.
         """
         with self._pointing(kind):
-            keys = self.used_keys(kind)
             if not (self.home / kind / key / MANIFEST).exists():
                 raise ArtifactError(f"There is no {kind} {key}.", "Build it again.")
-            if keys[:1] != [key]:
-                self._point(kind, [key, *(other for other in keys if other != key)])
+            self._put_first(kind, key)
 
     def rollback(self, kind: str) -> Artifact:
         """Put the artifact to use that was in use before; what is in use now is forgotten as if it had never been.
@@ -227,16 +225,23 @@ class ArtifactStore:
         """
         with self._pointing(kind):
             keys = [key for key in self.used_keys(kind) if (self.home / kind / key).exists()][: keep + 1]
-            idle = [artifact for artifact in self.artifacts(kind) if artifact.key not in keys]
-            removed = [artifact.key for artifact in idle if _set_aside(artifact)]
-            if removed:
-                self._point(kind, keys)
+            if not keys:
+                return []
+            self._point(kind, keys)  # first: what it names must be there, whenever we are killed
+            removed = [
+                artifact.key for artifact in self.artifacts(kind) if artifact.key not in keys and _set_aside(artifact)
+            ]
         for work in (self.home / kind).glob(".work-*"):
             with contextlib.suppress(ArtifactError), _locked(_lock_of(work), kind):
                 shutil.rmtree(work)
         for gone in (self.home / kind).glob(".gone-*"):
             shutil.rmtree(gone, ignore_errors=True)
         return removed
+
+    def _put_first(self, kind: str, key: str) -> None:
+        keys = self.used_keys(kind)
+        if keys[:1] != [key]:
+            self._point(kind, [key, *(other for other in keys if other != key)])
 
     def _point(self, kind: str, keys: list[str]) -> None:
         write_atomically(self.home / kind / CURRENT, "\n".join(keys))
@@ -283,7 +288,7 @@ class ArtifactStore:
             ArtifactError: another process is building the same artifact.
         """
         key = self.key_of(kind, version, config, parents)
-        artifact, built = self.find(kind, key), False
+        artifact = self.find(kind, key)
         if artifact is None:
             work = self.home / kind / f".work-{key}"
             work.mkdir(parents=True, exist_ok=True)
@@ -295,9 +300,9 @@ class ArtifactStore:
                 else:
                     started = time.perf_counter()
                     made = {"metrics": dict(builder(work)), "seconds": time.perf_counter() - started}
-                    artifact, built = self._publish(kind, version, key, config, parents, work, made), True
+                    return self._publish(kind, version, key, config, parents, work, made), True
         self.use(kind, key)
-        return artifact, built
+        return artifact, False
 
     def _publish(
         self,
@@ -328,8 +333,10 @@ class ArtifactStore:
         )
         write_atomically(work / MANIFEST, manifest.model_dump_json(indent=2))
         final = self.home / kind / key
-        work.rename(final)
-        sync_folder(final.parent)
+        with self._pointing(kind):  # no collector may find it finished and not in use
+            work.rename(final)
+            sync_folder(final.parent)
+            self._put_first(kind, key)
         return Artifact(final, manifest)
 
 

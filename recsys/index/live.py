@@ -181,8 +181,10 @@ class LiveIndex:
             return True
 
     def close(self) -> None:
-        """Wait for a running merge and let go of the directory."""
+        """Wait for a running merge and let go of the directory; snapshots may still be searched."""
         with self._writing:
+            if self._closing:
+                return
             self._closing = True
         if self._merger is not None:
             self._merger.join()

@@ -139,7 +139,8 @@ class WriteAheadLog:
         sync_folder(self._folder)
 
     def close(self) -> None:
-        os.close(self._stream)
+        stream, self._stream = self._stream, -1
+        os.close(stream)
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.log"))
