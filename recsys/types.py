@@ -45,7 +45,7 @@ class IdMap:
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> IdMap:
-        return cls(np.asarray(list(ids), dtype=object))
+        return cls(np.fromiter(ids, dtype=object))
 
     @cached_property
     def _row_of(self) -> dict[str, int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +19,7 @@ from recsys.index.selection import Selection
 from recsys.types import FloatArray, IdMap, RowArray
 
 WARMING = 256  # searches that bring a new generation's pages into memory before the first user asks
+TURN_SECONDS = 0.0005
 ATTEMPTS = 5  # to open what is in use before it is replaced and collected
 
 
@@ -101,7 +105,8 @@ class IndexHandle:
         with self._refreshing:
             if self._store.used_keys(self._kind)[:1] == [self._served.key]:
                 return False
-            self._served = self._opened()
+            with _yielding():
+                self._served = self._opened()
             return True
 
     def _opened(self) -> Served:
@@ -114,6 +119,17 @@ class IndexHandle:
             return _open(artifact, held)
         artifact = self._store.current(self._kind)
         return _open(artifact, artifact.hold())
+
+
+@contextlib.contextmanager
+def _yielding() -> Iterator[None]:
+    """Let the interpreter's threads take turns more often: a search must not wait long for one that reads ids."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(TURN_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _open(artifact: Artifact, held: int) -> Served:
