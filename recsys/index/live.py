@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from recsys.artifacts import MANIFEST, Artifact, ArtifactStore
+from recsys.artifacts import MANIFEST, Artifact, ArtifactStore, write_atomically
 from recsys.config import BaseConfig
-from recsys.embeddings.table import check_unit
+from recsys.embeddings.table import EmbeddingTable, check_unit
 from recsys.exceptions import ArtifactError, DataError, FingerprintMismatchError
 from recsys.index.generation import IndexConfig, IndexGeneration, build_generation
 from recsys.index.log import Change, WriteAheadLog
@@ -33,6 +33,7 @@ from recsys.types import FloatArray, IdMap
 logger = logging.getLogger(__name__)
 
 KIND, VERSION = "base", 1
+PIN = "PIN"
 MERGE_NICENESS = 10  # of the thread that builds a base: searches go first
 
 
@@ -105,14 +106,7 @@ class LiveIndex:
         store = ArtifactStore(directory)
         if store.used_keys(KIND):
             raise ArtifactError(f"There is a live index in {directory} already.", "Open it.")
-
-        def link(work: Path) -> dict[str, Any]:
-            for file in sorted(generation.rglob("*")):
-                if file.is_file() and file.name != MANIFEST:
-                    _link(file, work / file.relative_to(generation))
-            return {}
-
-        store.build(KIND, VERSION, BaseSource(origin=generation.name, sequence=0, index=config.index), {}, link)
+        _linked(store, generation, BaseSource(origin=generation.name, sequence=0, index=config.index))
         return cls(directory, config)
 
     @property
@@ -169,16 +163,55 @@ class LiveIndex:
                     return False
                 frozen = self._overlay.snapshot()
                 self._log.rotate()
-            overlay = _overlay_of(self._next_base(frozen))
-            upto = frozen.sequence
+            artifact = self._next_base(frozen)
             del frozen  # holds the old base
-            self._catch_up(overlay)  # most of it while writers go on
-            with self._writing:
-                self._catch_up(overlay)
-                self._overlay, self._snapshot = overlay, overlay.snapshot()
-            self._log.forget(upto)
-            self._tidy()
+            self._go_over(artifact)
             return True
+
+    def pin(self) -> int:
+        """Keep the commits from now on for :meth:`rebase` or :meth:`changes_since`, even those that are merged.
+
+        Call it before the items of a new generation are read. A later pin replaces it.
+
+        Returns:
+            Sequence number of the last commit that the new generation will contain.
+        """
+        with self._merging:  # which would forget
+            sequence = self._snapshot.sequence
+            with self._writing:
+                self._log.rotate()
+            write_atomically(self._store.home / PIN, str(sequence))
+            return sequence
+
+    def changes_since(self, sequence: int) -> Iterator[Change]:
+        """Changes of the commits after a pinned one, oldest first; to bring an index of another tower up to date.
+
+        Raises:
+            ArtifactError: commits are no longer there, since nothing had pinned them.
+        """
+        return (change for _, changes in self._log.replay(sequence, self._snapshot.sequence) for change in changes)
+
+    def rebase(self, generation: Path, contains: int) -> None:
+        """Go over to a generation of the same tower that was built elsewhere, and keep what has changed meanwhile.
+
+        Args:
+            generation: its directory, whose files are linked or copied.
+            contains: what :meth:`pin` returned before its items were read.
+
+        Raises:
+            FingerprintMismatchError: it is of another tower: make a live index of its own, see :meth:`changes_since`.
+            ArtifactError: commits after ``contains`` are no longer there.
+        """
+        fingerprint = EmbeddingTable.open(generation / "table").fingerprint
+        if fingerprint != self._snapshot.fingerprint:
+            raise FingerprintMismatchError(self._snapshot.fingerprint, fingerprint)
+        with self._merging:
+            for _ in self._log.replay(contains):
+                break  # raises where there is a gap, before anything is put to use
+            source = BaseSource(origin=generation.name, sequence=contains, index=self.config.index)
+            artifact = _linked(self._store, generation, source)
+            (self._store.home / PIN).unlink(missing_ok=True)
+            self._go_over(artifact)
 
     def close(self) -> None:
         """Wait for a running merge and let go of the directory; snapshots may still be searched."""
@@ -244,6 +277,18 @@ class LiveIndex:
 
         return self._store.build(KIND, VERSION, source, {"base": before}, build)[0]
 
+    def _go_over(self, artifact: Artifact) -> None:
+        """Search a base that is in use on disk already, with what the log holds beyond it."""
+        overlay = _overlay_of(artifact)
+        self._catch_up(overlay)  # most of it while writers go on
+        with self._writing:
+            self._catch_up(overlay)
+            self._overlay, self._snapshot = overlay, overlay.snapshot()
+        pin = self._store.home / PIN
+        upto = artifact.manifest.config["sequence"]
+        self._log.forget(min(upto, int(pin.read_text())) if pin.exists() else upto)
+        self._tidy()
+
     def _catch_up(self, overlay: Overlay) -> None:
         """Take in what the log holds beyond an overlay."""
         last = self._log.last
@@ -281,10 +326,19 @@ def _checked(ids: Sequence[str]) -> list[str]:
     return list(ids)
 
 
-def _link(file: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(file)
-    except OSError:  # another file system
-        shutil.copyfile(file, target)
+def _linked(store: ArtifactStore, generation: Path, source: BaseSource) -> Artifact:
+    """A base that has the files of a generation: hard links, or copies on another file system."""
+
+    def link(work: Path) -> dict[str, Any]:
+        for file in sorted(generation.rglob("*")):
+            if file.is_file() and file.name != MANIFEST:
+                target = work / file.relative_to(generation)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.unlink(missing_ok=True)
+                try:
+                    target.hardlink_to(file)
+                except OSError:
+                    shutil.copyfile(file, target)
+        return {}
+
+    return store.build(KIND, VERSION, source, {}, link)[0]

@@ -365,3 +365,49 @@ def test_one_writer_at_a_time(start: Start, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="cannot be written"):
         live.remove(["i1"])
     LiveIndex(tmp_path / "live", live.config).close()
+
+
+def test_a_generation_built_meanwhile_takes_over_with_what_changed_since(
+    start: Start, items: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    """Changes before the pin are the new generation's matter; those after it hold, merged or not, restarted or not."""
+    random = np.random.default_rng(12)
+    live, vectors = start(), unit(random, 5)
+    live.remove(["i1", "i2"])
+    contains = live.pin()
+    rebuilt = {item: vector for item, vector in items.items() if item != "i1"} | {"x": vectors[0]}  # i2 is back
+    build_generation(table_of(rebuilt), EXACT, tmp_path / "rebuilt")
+    live.put(["x", "y", "z"], vectors[1:4], "tower-a")
+    live.remove(["i3"])
+    live.merge()  # forgets nothing that is pinned
+    live.put(["y"], vectors[4:], "tower-a")
+    live.remove(["z"])
+    assert [(list(change.ids), change.vectors is None) for change in live.changes_since(contains)] == [
+        (["x", "y", "z"], False), (["i3"], True), (["y"], False), (["z"], True),
+    ]  # fmt: skip
+    live.rebase(tmp_path / "rebuilt", contains)
+    truth = {item: vector for item, vector in rebuilt.items() if item != "i3"} | {"x": vectors[1], "y": vectors[4]}
+    agrees(live.snapshot, truth, random)
+    live.close()
+    live.__init__(tmp_path / "live", live.config)
+    agrees(live.snapshot, truth, random)
+    live.merge()
+    agrees(live.snapshot, truth, random)
+    assert len(list((tmp_path / "live/log").iterdir())) == 1
+
+
+def test_a_generation_that_does_not_fit_does_not_take_over(
+    start: Start, items: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    live = start()
+    other = EmbeddingTable(table_of(items).ids, table_of(items).vectors, "tower-b")
+    build_generation(other, EXACT, tmp_path / "other")
+    with pytest.raises(FingerprintMismatchError):
+        live.rebase(tmp_path / "other", 0)
+    live.remove(["i1"])
+    live.merge()  # forgets commit 1: nobody has pinned it
+    live.remove(["i2"])
+    base = live.snapshot.base
+    with pytest.raises(ArtifactError, match="Commit 1 is missing"):
+        live.rebase(tmp_path / "generation", 0)
+    assert (live.snapshot.base, live.snapshot.row("i1"), live.snapshot.row("i2")) == (base, NO_ROW, NO_ROW)
