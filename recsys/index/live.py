@@ -57,6 +57,13 @@ class BaseSource(BaseConfig):
     index: IndexConfig
 
 
+class Pin(BaseConfig):
+    """From where on the log is kept, as long as the bases descend from the same generation."""
+
+    origin: str
+    sequence: int
+
+
 @dataclass(eq=False)
 class _Commit:
     """Changes that wait for the disk, and what became of them."""
@@ -180,7 +187,8 @@ class LiveIndex:
             sequence = self._snapshot.sequence
             with self._writing:
                 self._log.rotate()
-            write_atomically(self._store.home / PIN, str(sequence))
+            pin = Pin(origin=self._store.current(KIND).manifest.config["origin"], sequence=sequence)
+            write_atomically(self._store.home / PIN, pin.model_dump_json())
             return sequence
 
     def changes_since(self, sequence: int) -> Iterator[Change]:
@@ -209,9 +217,7 @@ class LiveIndex:
             for _ in self._log.replay(contains):
                 break  # raises where there is a gap, before anything is put to use
             source = BaseSource(origin=generation.name, sequence=contains, index=self.config.index)
-            artifact = _linked(self._store, generation, source)
-            (self._store.home / PIN).unlink(missing_ok=True)
-            self._go_over(artifact)
+            self._go_over(_linked(self._store, generation, source))
 
     def close(self) -> None:
         """Wait for a running merge and let go of the directory; snapshots may still be searched."""
@@ -284,9 +290,12 @@ class LiveIndex:
         with self._writing:
             self._catch_up(overlay)
             self._overlay, self._snapshot = overlay, overlay.snapshot()
-        pin = self._store.home / PIN
-        upto = artifact.manifest.config["sequence"]
-        self._log.forget(min(upto, int(pin.read_text())) if pin.exists() else upto)
+        source = BaseSource.model_validate(artifact.manifest.config)
+        file = self._store.home / PIN
+        pin = Pin.model_validate_json(file.read_text()) if file.exists() else None
+        if pin is not None and pin.origin != source.origin:  # a rebase, which it was for, changes the origin
+            pin = None
+        self._log.forget(min(source.sequence, pin.sequence) if pin else source.sequence)
         self._tidy()
 
     def _catch_up(self, overlay: Overlay) -> None:

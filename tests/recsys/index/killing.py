@@ -1,10 +1,10 @@
 """Kills processes that write to a live index and publish generations, and checks what they acknowledged.
 
 ``python killing.py FOLDER KILLS SEED``. Each process first checks everything that its predecessors had acknowledged
-when they were killed, then goes on: two threads put and remove items, a third merges, publishes, rolls back and
-collects. An operation stands in a journal before it begins and after it has returned; the one that had begun may have
-happened or not, but nothing in between. Prints, as JSON, how often each part was hit. The processes are forks of this
-one, which itself computes nothing, so that they start in no time.
+when they were killed, then goes on: two threads put and remove items, a third merges, rebases, publishes, rolls back
+and collects. An operation stands in a journal before it begins and after it has returned; the one that had begun may
+have happened or not, but nothing in between. Prints, as JSON, how often each part was hit. The processes are forks of
+this one, which itself computes nothing, so that they start in no time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -160,6 +161,13 @@ def publish(store: ArtifactStore, number: int) -> Artifact:
     )[0]
 
 
+def rebase(live: LiveIndex, folder: Path) -> None:
+    contains = live.pin()
+    build_generation(live.snapshot.table(), CONFIG.index, folder)
+    live.rebase(folder, contains)
+    shutil.rmtree(folder)
+
+
 def write_for_ever(live: LiveIndex, journal: Journal, writer: int, seed: int) -> None:
     chance = random.Random(seed)
     version = journal.returned + 1
@@ -196,12 +204,15 @@ def live_and_publish(folder: Path, seed: int, phase: Callable[[str], None]) -> N
         threading.Thread(target=in_thread, args=(write_for_ever, live, journal, writer, seed), daemon=True).start()
     number = 10_000 * seed
     while True:
-        what = chance.choice(["write", "merge", "merge", "publish", "roll back", "collect"])
+        what = chance.choice(["write", "merge", "merge", "rebase", "publish", "roll back", "collect"])
         phase(what)
         if what == "write":
             time.sleep(0.02)
         elif what == "merge":
             live.merge()
+        elif what == "rebase":
+            number += 1
+            rebase(live, folder / f"rebuilt-{number}")
         elif what == "publish":
             number += 1
             key = store.key_of("index", 1, Edition(number=number), {})

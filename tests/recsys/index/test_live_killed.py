@@ -33,6 +33,6 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
 def test_two_hundred_kills_lose_nothing(tmp_path: Path) -> None:
     facts = killed(tmp_path, 200, seed=1000)
     assert facts["kills"] == 200
-    assert {"check", "merge", "publish"} <= facts["during"].keys()
+    assert {"open", "merge", "rebase", "publish"} <= facts["during"].keys()
     assert facts["acknowledged_writes"] > 1000
     assert facts["acknowledged_publications"] > 20
