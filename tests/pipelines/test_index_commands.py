@@ -85,9 +85,9 @@ def test_a_generation_out_of_bounds_is_never_put_to_use(store: ArtifactStore) ->
     key = store.current("index").key
     with pytest.raises(ArtifactError, match="it has 50 items, the one in use 120"):
         build_index(store, embeddings(store, 50), IndexConfig())
-    few = IndexConfig(kind="faiss", faiss=FaissConfig(nlist=100, nprobe=1))
+    few = IndexConfig(kind="faiss", faiss=FaissConfig(nlist=60, nprobe=1))
     with pytest.raises(ArtifactError, match=r"its recall@10 is 0\.\d+, below 0\.8"):
-        build_index(store, embeddings(store, 130), few)
+        build_index(store, embeddings(store, 3000), few)
     assert store.current("index").key == key
     assert len(store.artifacts("index")) == 3
     assert build_index(store, embeddings(store, 50), IndexConfig(), PublishConfig(least_share=0.4))[1]

