@@ -45,7 +45,7 @@ class LiveConfig(BaseConfig):
     """
 
     index: IndexConfig = IndexConfig()
-    merge_at: int = Field(default=100_000, ge=1)
+    merge_at: int = Field(default=50_000, ge=1)
     keep: int = Field(default=0, ge=0)  # bases kept beside the one in use
 
 
