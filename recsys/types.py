@@ -26,6 +26,8 @@ Image = bytes  # an encoded picture (JPEG, PNG, WebP)
 NO_ROW = -1
 """Padding in arrays of rows: no item here."""
 
+PARTS = 256  # of an IdMap
+
 
 @dataclass(frozen=True, eq=False)
 class IdMap:
@@ -38,30 +40,35 @@ class IdMap:
     ids: npt.NDArray[Any]
 
     def __post_init__(self) -> None:
-        if len(self._row_of) != len(self.ids):
+        if sum(map(len, self._row_of)) != len(self.ids):
             values, counts = np.unique(self.ids.astype(str), return_counts=True)
             worst = counts.argmax()
             raise DataError(f"Id {str(values[worst])!r} occurs {counts[worst]} times.", "Ids must be unique.")
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> IdMap:
-        return cls(np.asarray(list(ids), dtype=object))
+        return cls(np.fromiter(ids, dtype=object))
 
     @cached_property
-    def _row_of(self) -> dict[str, int]:
-        return {external: row for row, external in enumerate(self.ids)}
+    def _row_of(self) -> list[dict[str, int]]:
+        """Rows by id, in many small dicts: a large one stops all threads while it moves to a larger table."""
+        parts: list[dict[str, int]] = [{} for _ in range(PARTS)]
+        for row, external in enumerate(self.ids):
+            parts[hash(external) % PARTS][external] = row
+        return parts
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def row(self, external: str) -> int:
         """Row of one id, ``NO_ROW`` where it is unknown."""
-        return self._row_of.get(external, NO_ROW)
+        return self._row_of[hash(external) % PARTS].get(external, NO_ROW)
 
     def rows(self, externals: Iterable[str]) -> RowArray:
         """Rows of many ids, ``NO_ROW`` where an id is unknown."""
-        get = self._row_of.get
-        return np.fromiter((get(external, NO_ROW) for external in externals), dtype=np.int32)
+        parts = self._row_of
+        found = (parts[hash(external) % PARTS].get(external, NO_ROW) for external in externals)
+        return np.fromiter(found, dtype=np.int32)
 
     def externals(self, rows: Sequence[int] | npt.NDArray[Any]) -> list[str]:
         """External ids of ``rows``; padding is left out."""

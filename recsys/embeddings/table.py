@@ -15,6 +15,7 @@ from recsys.exceptions import ArtifactError
 from recsys.types import FloatArray, IdMap
 
 UNIT_TOLERANCE = 1e-3
+IDS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,8 @@ class EmbeddingTable:
     @classmethod
     def open(cls, path: Path) -> EmbeddingTable:
         """Open a table without reading the vectors into memory."""
-        ids = IdMap.of(pq.read_table(path / "ids.parquet").column(0).to_pylist())
+        batches = pq.ParquetFile(path / "ids.parquet").iter_batches(IDS_AT_ONCE)  # lets other threads work in between
+        ids = IdMap.of(item for batch in batches for item in batch.column(0).to_pylist())
         vectors = np.load(path / "vectors.npy", mmap_mode="r")
         return cls(ids, vectors, json.loads((path / "table.json").read_text())["fingerprint"])
 

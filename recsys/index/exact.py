@@ -6,7 +6,7 @@ import numpy as np
 
 from recsys.embeddings.table import EmbeddingTable, check_unit
 from recsys.index.base import check_queries
-from recsys.index.selection import Selection
+from recsys.index.selection import Mask, Selection
 from recsys.types import NO_ROW, FloatArray, RowArray
 
 QUERIES_PER_BLOCK = 256
@@ -29,6 +29,18 @@ class ExactIndex:
         check_unit(table.vectors, table.ids)
         self._vectors = table.vectors
         self._blank = np.asarray(~table.vectors.any(axis=1))
+
+    @classmethod
+    def over(cls, vectors: FloatArray, filled: Mask) -> ExactIndex:
+        """An index over vectors that were checked before.
+
+        Args:
+            vectors: ``[n, d]``, unit length or zero.
+            filled: ``[n]``, rows that may be returned; none of them is zero.
+        """
+        index = cls.__new__(cls)
+        index._vectors, index._blank = vectors, ~filled
+        return index
 
     def __len__(self) -> int:
         return len(self._vectors)

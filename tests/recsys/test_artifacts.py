@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -146,3 +147,82 @@ def test_text_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path):
     write_atomically(file, "two")
     assert file.read_text() == "two"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def widths(store, kind="tower"):
+    """Config of what is in use and of what was before."""
+    return [store.find(kind, key).manifest.config["width"] for key in store.used_keys(kind)]
+
+
+def test_rollback_returns_to_what_was_in_use_before_step_by_step(store):
+    for width in (1, 2, 3, 2):
+        store.build("tower", 1, Size(width=width), {}, Builder())
+    assert widths(store) == [2, 3, 1]
+    assert store.rollback("tower") == store.current("tower")
+    assert widths(store) == [3, 1]
+    assert store.build("tower", 1, Size(width=2), {}, Builder())[1] is False  # what was rolled back is still there
+    assert widths(store) == [2, 3, 1]
+    for left in ([3, 1], [1]):
+        store.rollback("tower")
+        assert widths(store) == left
+    with pytest.raises(ArtifactError, match="No other tower was in use before"):
+        store.rollback("tower")
+    assert widths(store) == [1]
+
+
+def test_rollback_refuses_what_is_damaged_and_skips_what_is_gone(store):
+    artifacts = [store.build("tower", 1, Size(width=width), {}, Builder())[0] for width in (1, 2, 3)]
+    shutil.rmtree(artifacts[1].path)
+    (artifacts[0].path / "deep/data.txt").write_text("y")
+    with pytest.raises(ArtifactError, match="differs from its manifest"):
+        store.rollback("tower")
+    assert store.current("tower") == artifacts[2]
+    (artifacts[0].path / "deep/data.txt").write_text("x")
+    assert store.rollback("tower") == artifacts[0]
+    with pytest.raises(ArtifactError, match=f"There is no tower {artifacts[1].key}"):
+        store.use("tower", artifacts[1].key)
+
+
+def test_collecting_keeps_what_is_used_kept_or_held(store):
+    artifacts = [store.build("tower", 1, Size(width=width), {}, Builder())[0] for width in range(1, 6)]
+    held = artifacts[0].hold()
+    (store.home / "tower/.work-abandoned").mkdir()
+    assert set(store.collect("tower", keep=1)) == {artifacts[1].key, artifacts[2].key}
+    assert widths(store) == [5, 4]
+    assert [artifact.manifest.config["width"] for artifact in store.artifacts("tower")] == [5, 4, 1]
+    artifacts[0].verify()
+    os.close(held)
+    store.rollback("tower")
+    assert set(store.collect("tower", keep=5)) == {artifacts[0].key, artifacts[4].key}
+    assert sorted(path.name for path in (store.home / "tower").iterdir()) == sorted(["CURRENT", artifacts[3].key])
+    assert store.collect("other", keep=0) == []
+    with pytest.raises(ArtifactError, match="has just been removed"):
+        artifacts[0].hold()
+
+
+def test_another_process_holds_an_artifact_until_it_ends(store):
+    artifacts = [store.build("tower", 1, Size(width=width), {}, Builder())[0] for width in (1, 2)]
+    program = """
+        import sys, time
+        from pathlib import Path
+        from recsys.artifacts import Artifact
+        Artifact.open(Path(sys.argv[1])).hold()
+        print("held", flush=True)
+        time.sleep(60)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(artifacts[0].path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as other:
+        assert other.stdout.readline() == "held\n"
+        assert store.collect("tower", keep=0) == []
+        other.kill()
+    assert store.collect("tower", keep=0) == [artifacts[0].key]
+
+
+def test_a_build_killed_before_its_rename_is_finished_by_the_next(store):
+    """The manifest of the killed run stands in the work directory, and is no file of the artifact."""
+    work = store.home / "tower" / f".work-{store.key_of('tower', 1, Size(), {})}"
+    work.mkdir(parents=True)
+    (work / "manifest.json").write_text("{}")
+    artifact, _ = store.build("tower", 1, Size(), {}, Builder())
+    assert list(artifact.manifest.files) == ["deep/data.txt"]
+    artifact.verify()
