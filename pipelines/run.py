@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.build_index import build_index
+from pipelines.build_lexical import build_lexical, fit_hybrid
 from pipelines.capfilt import capfilt
 from pipelines.console import Console
 from pipelines.dataset import make_dataset
@@ -63,6 +64,13 @@ class Run:
     def index(self, embeddings: Artifact) -> Artifact:
         return self.console.stage("index", lambda: build_index(self.store, embeddings, self.config.index))
 
+    def lexical(self, dataset: Artifact) -> Artifact:
+        return self.console.stage("lexical", lambda: build_lexical(self.store, dataset, self.config.lexical))
+
+    def hybrid(self, dataset: Artifact, tower: Artifact, embeddings: Artifact, lexical: Artifact) -> Artifact:
+        config = self.config.hybrid
+        return self.console.stage("hybrid", lambda: fit_hybrid(self.store, dataset, tower, embeddings, lexical, config))
+
     def ranker(self, dataset: Artifact, embeddings: Artifact) -> Artifact:
         config = self.config.ranker_config()
         return self.console.stage("ranker", lambda: train_ranker(self.store, dataset, embeddings, config))
@@ -77,6 +85,7 @@ class Run:
         tower = self.tower(dataset)
         embeddings = self.embeddings(dataset, tower)
         self.index(embeddings)
+        self.hybrid(dataset, tower, embeddings, self.lexical(dataset))
         if Dataset(dataset.path).events.is_empty():
             self.console.say("There are no events to learn a ranker from. Next: [bold]recsys search TEXT[/]")
             return None

@@ -69,22 +69,29 @@ def reciprocal_rank_fusion(
     return _best_sums(lists, gains, k)
 
 
-def score_fusion(lists: Sequence[Candidates], k: int, weights: Mapping[str, float] | None = None) -> Fused:
+def score_fusion(
+    lists: Sequence[Candidates],
+    k: int,
+    weights: Mapping[str, float] | None = None,
+    floors: Mapping[str, float] | None = None,
+) -> Fused:
     """The k best by the sum over sources of weight * score, scores brought to [0, 1] within each list.
 
-    1 is the best of a request's list and 0 the last of it, as for an item that is not in it; where all are equal they
-    are 1. A convex combination, which beats ranks once its weights are fitted to a few judged queries (2210.11934).
+    1 is the best of a request's list, 0 its source's floor, as for an item that is not in the list. With weights fitted
+    to a few judged queries such a convex combination beats ranks (Bruch et al., 2210.11934).
 
     Args:
         lists: candidates of the same n requests, one per source; lists of one depth, much deeper than k.
         k: length of the result, which is shorter where the sources found less.
         weights: by source name; 1 where not given.
+        floors: by source name, the lowest score there can be; the lowest of each list where not given.
 
     Raises:
         ConfigError: nothing to fuse, or a weight for a source that is not there.
     """
+    floors = floors or {}
     gains = [
-        weight * _min_max(candidates.scores)
+        weight * _scaled(candidates.scores, floors.get(candidates.source))
         for candidates, weight in zip(lists, _weights(lists, weights), strict=True)
     ]
     return _best_sums(lists, gains, k)
@@ -107,14 +114,15 @@ def _weights(lists: Sequence[Candidates], weights: Mapping[str, float] | None) -
     return [weights.get(source, 1.0) for source in sources]
 
 
-def _min_max(scores: FloatArray) -> FloatArray:
-    """Scores of each list in [0, 1]; what pads the list stays finite, and is never looked at."""
+def _scaled(scores: FloatArray, floor: float | None) -> FloatArray:
+    """Scores of each list from 0, the floor, to 1, its best; all 1 where these are one. Padding is never looked at."""
     there = np.isfinite(scores)
-    low = np.where(there, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
     high = np.where(there, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    lowest = np.where(there, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    low = lowest if floor is None else np.full_like(lowest, floor)
     spread = np.where(high > low, high - low, 1)
-    shifted = np.where(high > low, np.where(there, scores, low) - low, 1)
-    return np.asarray(shifted / spread, dtype=np.float32)
+    above = np.subtract(scores, low, where=there & (high > low), out=there.astype(np.float32))
+    return np.asarray(above / spread, dtype=np.float32)
 
 
 def _best_sums(lists: Sequence[Candidates], gains: Sequence[FloatArray], k: int) -> Fused:

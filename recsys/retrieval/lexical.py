@@ -79,9 +79,7 @@ class LexicalIndex:
         """How many different words there are."""
         return len(self._index.vocab_dict)
 
-    def search(
-        self, texts: Sequence[str], k: int, selection: Selection | None = None
-    ) -> tuple[RowArray, FloatArray]:
+    def search(self, texts: Sequence[str], k: int, selection: Selection | None = None) -> tuple[RowArray, FloatArray]:
         """The k items with the highest score for each text, among those that may be returned.
 
         Args:

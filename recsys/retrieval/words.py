@@ -8,18 +8,21 @@ import unicodedata
 import rjieba
 import Stemmer
 
-HAN = "々〇㐀-䶿一-鿿豈-﫿\U00020000-\U0003ffff"
+HAN = r"\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Chinese characters, those beyond the basic plane included."""
 RUNS = re.compile(f"[{HAN}]+|[^\\W_{HAN}]+")
 """Runs of Chinese characters, and runs of other letters and digits; what stands between them is no word."""
 STARTS_HAN = re.compile(f"[{HAN}]")
 
-STOP_WORDS = frozenset(
-    "a an and are as at be but by for from how i if in into is it my no not of on or our so such that the their then "
-    "there these they this to was we were what will with you your "
-    "的 了 是 在 和 与 及 或 也 都 就 而 着 把 被 让 给 对 从 到 为 以 之 其 这 那 这个 那个 这些 那些 一个 一种 一道 我 你 他 "
-    "她 它 我们 你们 他们 她们 它们 吗 呢 吧 啊 呀 哦 哪 什么 怎么 怎样 如何 有 没有 不 很 可以".split()
-)
-
+ENGLISH = """
+a an and are as at be but by for from how i if in into is it my no not of on or our so such that the their then there
+these they this to was we were what will with you your
+"""
+CHINESE = """
+的 了 是 在 和 与 及 或 也 都 就 而 着 把 被 让 给 对 从 到 为 以 之 其 这 那 这个 那个 这些 那些 一个 一种
+我 你 他 她 它 我们 你们 他们 她们 它们 吗 呢 吧 啊 呀 哦 哪 什么 怎么 怎样 如何 有 没有 不 很 可以
+"""
+STOP_WORDS = frozenset((ENGLISH + CHINESE).split())
 
 _english = Stemmer.Stemmer("english")
 

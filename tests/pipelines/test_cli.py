@@ -171,7 +171,7 @@ def test_a_mistake_names_the_value_and_the_remedy(tiny_home: Path, tmp_path: Pat
     (tmp_path / "note.jpg").write_text("not a picture")
     message = refused("search", "--image", tmp_path / "note.jpg", "--home", tiny_home)
     assert "note.jpg: not a JPEG, PNG or WebP picture" in message
-    assert "needs one of the two" in refused("search", "--home", tiny_home)
+    assert "nothing to search for" in refused("search", "--home", tiny_home)
     assert "blank" in refused("search", " ", "--home", tiny_home)
     assert "holds no checkpoint" in refused("train-tower", "--text-model", tmp_path, "--home", tiny_home)
     assert "cannot be read" in refused("run", "--config", tmp_path, "--home", tmp_path / "empty")
