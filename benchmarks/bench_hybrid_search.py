@@ -201,6 +201,7 @@ def _taught(data: Dataset, scratch: Path) -> Tower:
     items = PreparedItems.prepare(data, tower, scratch / "pixels.npy", scratch / "cache", captions)
     pairs = mine_pairs(Interactions.of(data.events, data.ids), PairConfig())
     train(tower, items, rows, pairs, TRAINER, scratch)
+    tower.save(scratch / "tower")
     return tower
 
 

@@ -202,7 +202,7 @@ def evaluate(home: Home = HOME, config: Config = DEFAULT, json: Json = False) ->
 @app.command()
 def search(
     text: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
-    image: Annotated[Path | None, typer.Option(help="A picture to look for.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to look for, alone or with the text.")] = None,
     rerank: Annotated[bool, typer.Option(help="Let the tower look at the first results again.")] = False,
     k: Count = 10,
     home: Home = HOME,
