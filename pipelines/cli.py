@@ -116,10 +116,10 @@ def train_tower(
     where = _runtime(runtime, ray_address).model_copy(update={"workers": workers})
     run = Run(home, load_run_config(config, chosen), console, where)
     artifact = run.tower(run.store.current("dataset"))
-    best = artifact.manifest.metrics["best"]
-    console.say(f"Recall@10 on items never trained on: {best['recall']:.3f} at step {best['step']:.0f}")
+    kept = artifact.manifest.metrics["kept"]
+    console.say(f"Recall@10 on items never trained on: {kept['recall']:.3f} at step {kept['step']:.0f}")
     console.say("Next: [bold]recsys embed[/]")
-    console.finish(best=best)
+    console.finish(kept=kept)
 
 
 @app.command()

@@ -37,7 +37,7 @@ from recsys.training.prepared import PreparedItems
 from recsys.training.trainer import TrainerConfig, train
 from recsys.types import FloatArray, RowArray
 
-KIND, VERSION = "tower", 2
+KIND, VERSION = "tower", 3
 FEATURE_CACHE = "cache/features"
 METRICS_FILE = ".metrics.json"
 WRITTEN_CAPTIONS = "captions.parquet"
@@ -108,7 +108,7 @@ def fit(dataset: Path, config: TowerConfig, work: Path, cache: Path) -> None:
     metrics = {
         "family": tower.family,
         "history": progress.history,
-        "best": max(progress.history, key=lambda record: record["recall"]),
+        "kept": next(record for record in progress.history if record["step"] == progress.kept_step),
         "skipped_steps": progress.skipped,
         "items": len(trainable),
         "pairs": len(pairs),

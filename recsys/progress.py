@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -36,3 +36,9 @@ def track(work: Iterable[T], description: str, total: int | None = None) -> Iter
             last = time.monotonic()
             of = f"/{total}" if total is not None else ""
             sys.stderr.write(f"{description}: {done}{of}\n")
+
+
+def say_record(record: Mapping[str, float]) -> None:
+    """One line about a ``step`` of training: its other figures."""
+    said = " ".join(f"{name} {value:.3f}" for name, value in record.items() if name != "step")
+    sys.stderr.write(f"step {record['step']:.0f}: {said}\n")

@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from recsys.towers.tower import Tower
 from recsys.towers.weights import load_weights, unique_weights
 from recsys.training.ema import Ema
 
@@ -26,13 +25,14 @@ class Progress:
     step: int = 0
     best_recall: float = -1.0
     best_step: int = 0
+    kept_step: int = 0
     skipped: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The files of one run: ``.checkpoint.safetensors``, from which it goes on, and ``.best.safetensors``.
+    """The files of one run: ``.checkpoint.safetensors``, from which it goes on, and ``.kept.safetensors``.
 
     Args:
         work: directory of the run.
@@ -40,7 +40,7 @@ class Checkpoint:
 
     work: Path
 
-    def save(self, tower: Tower, optimizer: torch.optim.Optimizer, ema: Ema | None, progress: Progress) -> None:
+    def save(self, tower: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None, progress: Progress) -> None:
         tensors = {TOWER + name: tensor for name, tensor in unique_weights(tower).items()}
         for parameter, state in optimizer.state_dict()["state"].items():
             tensors.update({f"{OPTIMIZER}{parameter}.{name}": tensor for name, tensor in state.items()})
@@ -48,7 +48,7 @@ class Checkpoint:
             tensors.update({AVERAGE + name: tensor for name, tensor in ema.average.items()})
         _write(self._file, tensors, {"progress": json.dumps(asdict(progress))})
 
-    def resume(self, tower: Tower, optimizer: torch.optim.Optimizer, ema: Ema | None) -> Progress:
+    def resume(self, tower: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> Progress:
         """Restore the last state, if there is one."""
         if not self._file.exists():
             return Progress()
@@ -64,19 +64,19 @@ class Checkpoint:
         with safe_open(self._file, "pt") as opened:
             return Progress(**json.loads(opened.metadata()["progress"]))
 
-    def keep_best(self, tower: Tower) -> None:
-        _write(self._best, unique_weights(tower), {})
+    def keep(self, tower: nn.Module) -> None:
+        _write(self._kept, unique_weights(tower), {})
 
-    def load_best(self, tower: Tower) -> None:
-        load_weights(tower, load_file(self._best))
+    def load_kept(self, tower: nn.Module) -> None:
+        load_weights(tower, load_file(self._kept))
 
     @property
     def _file(self) -> Path:
         return self.work / ".checkpoint.safetensors"
 
     @property
-    def _best(self) -> Path:
-        return self.work / ".best.safetensors"
+    def _kept(self) -> Path:
+        return self.work / ".kept.safetensors"
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

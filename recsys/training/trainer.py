@@ -7,7 +7,6 @@ that was killed ends with the same weights as one that was not, and workers that
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from recsys.ahead import one_ahead
 from recsys.config import BaseConfig
 from recsys.data.pairs import ItemPairs
 from recsys.exceptions import ConfigError
-from recsys.progress import track
+from recsys.progress import say_record, track
 from recsys.towers.base import TrainingBatch
 from recsys.towers.tower import Tower
 from recsys.training import workers
@@ -71,7 +70,7 @@ def train(
     work: Path,
     teacher: Mapping[str, FloatArray] | None = None,
 ) -> Progress:
-    """Train until the validation recall stops rising; the tower ends with the best weights seen.
+    """Train until the validation recall stops rising; the last weights as good as the best are kept.
 
     Where ``torch.distributed`` is initialised, every worker calls this with the same arguments and computes its share
     of each batch; the first one writes the checkpoints.
@@ -128,9 +127,9 @@ def train(
                 _evaluate(tower, items, validation, progress, record, checkpoint)
             if workers.rank() == 0:
                 checkpoint.save(tower, optimizer, ema, progress)
-                _say(record)
+                say_record(record)
     if workers.rank() == 0:
-        checkpoint.load_best(tower)
+        checkpoint.load_kept(tower)
         merge_lora(tower)
     return progress
 
@@ -173,14 +172,20 @@ def _evaluate(
     record: dict[str, float],
     checkpoint: Checkpoint,
 ) -> None:
-    """Complete the record, and keep the weights if they are the best so far."""
+    """Complete the record, and keep the weights unless they are worse than the best by more than chance explains.
+
+    Few held-out items judge: among recalls that differ by less than their standard error, the first is no better than
+    the last, which has learned longest (the one-standard-error rule of Breiman et al., 1984).
+    """
     recalls = validation.recalls(tower, items)
     record |= {**recalls, "recall": float(np.mean([*recalls.values()])) if recalls else 0.0}
     progress.history.append(record)
     if record["recall"] > progress.best_recall:
         progress.best_recall, progress.best_step = record["recall"], progress.step
+    if record["recall"] >= progress.best_recall - validation.standard_error(progress.best_recall):
+        progress.kept_step = progress.step
         if workers.rank() == 0:
-            checkpoint.keep_best(tower)
+            checkpoint.keep(tower)
 
 
 @torch.no_grad()
@@ -193,9 +198,3 @@ def _start_sigmoid(tower: Tower, batch: int) -> None:
 def _means(records: list[dict[str, float]]) -> dict[str, float]:
     names = dict.fromkeys(name for record in records for name in record)
     return {name: float(np.mean([record[name] for record in records if name in record])) for name in names}
-
-
-def _say(record: dict[str, float]) -> None:
-    figures = {name: value for name, value in record.items() if name != "step"}
-    said = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
-    sys.stderr.write(f"step {record['step']:.0f}: {said}\n")

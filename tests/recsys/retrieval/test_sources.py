@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from recsys.data.interactions import Interactions
 from recsys.data.pairs import transitions
@@ -19,6 +20,8 @@ from recsys.retrieval.matrix import CELLS_PER_BLOCK, user_blocks
 from recsys.retrieval.next_item import NextItemConfig, NextItemSource
 from recsys.retrieval.popularity import MILLISECONDS_PER_DAY, PopularityConfig, PopularitySource
 from recsys.retrieval.random import RandomSource
+from recsys.retrieval.user_tower import UserTowerSource
+from recsys.towers.user import UserTower, UserTowerConfig
 from recsys.types import NO_ROW, Histories, IdMap
 
 N_ITEMS = 30
@@ -60,11 +63,22 @@ def dense(table: EmbeddingTable) -> DenseSource:
     return DenseSource(table, ExactIndex(table), DenseConfig(last=5, decay=0.8))
 
 
+def user_tower(interests: int) -> UserTowerSource:
+    torch.manual_seed(0)
+    table = random_table()
+    config = UserTowerConfig(width=8, last=4, layers=1, interests=interests)
+    tower = UserTower(table.width, IdMap.of(table.ids.ids[:20]), config, table.fingerprint)
+    items = EmbeddingTable(table.ids, tower.item_vectors(table), "user tower")
+    return UserTowerSource(tower, items, ExactIndex(items))
+
+
 KINDS: dict[str, Callable[[Interactions], CandidateSource]] = {
     "dense": lambda _: dense(random_table()),
     "cosine": lambda data: ItemToItemSource(data, ItemToItemConfig(similarity="cosine")),
     "transition": lambda data: ItemToItemSource(data, ItemToItemConfig(similarity="transition")),
     "next item": lambda data: NextItemSource(data, NextItemConfig(ridge=1)),
+    "user tower": lambda _: user_tower(1),
+    "user tower, three interests": lambda _: user_tower(3),
     "popularity": lambda data: PopularitySource(data, PopularityConfig()),
     "random": lambda _: RandomSource(N_ITEMS, seed=3),
 }
@@ -226,3 +240,20 @@ def test_dense_refuses_an_index_of_another_table() -> None:
     small = EmbeddingTable(IdMap.of("ab"), table.vectors[:2], "tower")
     with pytest.raises(ArtifactError, match="2 vectors, the table 30"):
         DenseSource(table, ExactIndex(small), DenseConfig())
+
+
+def test_user_tower_finds_what_comparing_with_every_item_finds() -> None:
+    source = user_tower(3)
+    histories = some_histories()
+    users = source.tower.user_vectors(histories, source.items.vectors)
+    cosine = np.einsum("nid,md->nim", users, source.items.vectors).max(axis=1)
+    found = source.retrieve(histories, 6)
+    for user in (0, 2, 3, 4):
+        cosine[user, histories[user]] = -np.inf
+        best = np.argsort(-cosine[user], kind="stable")[:6]
+        there = found.rows[user] != NO_ROW
+        assert found.rows[user][there].tolist() == [row for row in best if np.isfinite(cosine[user, row])]
+    assert (found.rows[1] == NO_ROW).all()
+    shorter = ExactIndex(EmbeddingTable(IdMap.of(source.items.ids.ids[:29]), source.items.vectors[:29], "user tower"))
+    with pytest.raises(ArtifactError, match="holds 29 vectors, the table 30"):
+        UserTowerSource(source.tower, source.items, shorter)
