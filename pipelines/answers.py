@@ -11,9 +11,10 @@ from rich.table import Table
 
 from pipelines.console import Console
 from pipelines.train_ranker import RankerJobConfig, learns_from_impressions, user_tower_of
-from recsys.artifacts import ArtifactStore, made_from
+from recsys.artifacts import Artifact, ArtifactStore, made_from
 from recsys.data.media import ImageLimits, why_not
 from recsys.exceptions import ArtifactError, ConfigError
+from recsys.retrieval.hybrid import HybridConfig
 from recsys.serving.cascade import CascadeConfig
 from recsys.serving.engine import Answer, Engine, EnginePaths
 from recsys.types import Image
@@ -30,11 +31,15 @@ def open_engine(store: ArtifactStore) -> Engine:
     dataset, tower, embeddings, index = (store.current(kind) for kind in ("dataset", "tower", "embeddings", "index"))
     made_from(embeddings, {"dataset": dataset, "tower": tower}, "Run `recsys embed` and `recsys index`.")
     made_from(index, {"embeddings": embeddings}, "Run `recsys index`.")
-    paths = EnginePaths(
-        dataset.path, tower.path, embeddings.path, index.path, None, embeddings.manifest.config["width"], None, False
-    )
+    width = embeddings.manifest.config["width"]
+    paths = EnginePaths(dataset.path, tower.path, embeddings.path, index.path, None, width, None, False)
+    hybrid = HybridConfig()
+    if "lexical" in store.kinds():
+        lexical = store.current("lexical")
+        made_from(lexical, {"dataset": dataset}, "Run `recsys index`.")
+        paths, hybrid = replace(paths, lexical=lexical.path), _hybrid_settings(store, embeddings, lexical)
     if "ranker" not in store.kinds():
-        return Engine(paths, CascadeConfig())
+        return Engine(paths, CascadeConfig(), hybrid)
     ranker = store.current("ranker")
     try:
         made_from(ranker, {"dataset": dataset, "embeddings": embeddings}, "Run `recsys train-ranker`.")
@@ -43,9 +48,21 @@ def open_engine(store: ArtifactStore) -> Engine:
     except (ArtifactError, ValidationError) as error:
         reason = error if isinstance(error, ArtifactError) else "Its settings are those of another version."
         sys.stderr.write(f"note: without the ranker, feeds keep the retrieval order. {reason}\n")
-        return Engine(paths, CascadeConfig())
+        return Engine(paths, CascadeConfig(), hybrid)
     heard = user_tower.path if user_tower is not None else None
-    return Engine(replace(paths, ranker=ranker.path, user_tower=heard, logged=learns_from_impressions(ranker)), config)
+    served = replace(paths, ranker=ranker.path, user_tower=heard, logged=learns_from_impressions(ranker))
+    return Engine(served, config, hybrid)
+
+
+def _hybrid_settings(store: ArtifactStore, embeddings: Artifact, lexical: Artifact) -> HybridConfig:
+    """With the share that was fitted to just these vectors and words; by reciprocal ranks where there is none."""
+    if "hybrid" not in store.kinds():
+        return HybridConfig()
+    fitted = store.current("hybrid").manifest
+    settings = HybridConfig.model_validate(fitted.config)
+    if {"embeddings": embeddings.key, "lexical": lexical.key}.items() <= fitted.parents.items():
+        return settings.model_copy(update={"share": fitted.metrics["share"]})
+    return settings
 
 
 def show_slate(answers: list[Answer], title: str, console: Console) -> None:

@@ -18,7 +18,7 @@ from pipelines.run_config import load_run_config
 from pipelines.runtime import RuntimeConfig
 from pipelines.status import show_status
 from recsys.artifacts import ArtifactStore
-from recsys.exceptions import ConfigError, RecsysError
+from recsys.exceptions import RecsysError
 from recsys.types import ItemId, UserId
 
 app = typer.Typer(
@@ -172,6 +172,8 @@ def index(home: Home = HOME, config: Config = DEFAULT, json: Json = False) -> No
     console = Console(json)
     run = Run(home, load_run_config(config), console)
     artifact = run.index(run.store.current("embeddings"))
+    current = {kind: run.store.current(kind) for kind in ("dataset", "tower", "embeddings")}
+    run.hybrid(**current, lexical=run.lexical(current["dataset"]))
     console.say(" ".join(f"{name} {value:.4g}" for name, value in artifact.manifest.metrics.items()))
     console.say("Next: [bold]recsys train-ranker[/], or [bold]recsys search TEXT[/]")
     console.finish(**artifact.manifest.metrics)
@@ -223,19 +225,16 @@ def evaluate(home: Home = HOME, config: Config = DEFAULT, json: Json = False) ->
 @app.command()
 def search(
     text: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
-    image: Annotated[Path | None, typer.Option(help="A picture to look for.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to look for, alone or with the text.")] = None,
     rerank: Annotated[bool, typer.Option(help="Let the tower look at the first results again.")] = False,
     k: Count = 10,
     home: Home = HOME,
     json: Json = False,
 ) -> None:
-    """Notes that fit a text, or look like a picture."""
-    if (text is None) == (image is None):
-        raise ConfigError("Search needs one of the two.", 'Give a text, or --image FILE: recsys search "手冲咖啡".')
-    console = Console(json)
-    engine = open_engine(ArtifactStore(home))
-    slate = engine.search_image(read_picture(image), k) if image else engine.search_text(str(text), k, rerank)
-    show_slate(slate, text or str(image), console)
+    """Notes that fit a text, look like a picture, or both."""
+    picture = read_picture(image) if image else None
+    slate = open_engine(ArtifactStore(home)).search(text, picture, k, rerank)
+    show_slate(slate, " + ".join(str(part) for part in (text, image) if part is not None), Console(json))
 
 
 @app.command()

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys import schemas
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.data.splits import TIME, Split
 from recsys.data.world import Truth
 from recsys.embeddings.table import EmbeddingTable
+from recsys.evaluation.judged_queries import JudgedQueries
 from recsys.evaluation.judgements import NO_LABEL, Judgements
 from recsys.evaluation.ranking import RANKING_METRICS, evaluate_ranking
 from recsys.evaluation.report import RankingTable, RetrievalTable
@@ -205,22 +205,13 @@ def query_table(
     data: Dataset, tower: ItemTower, tables: dict[str, EmbeddingTable], before: Interactions
 ) -> RetrievalTable | None:
     """Judged text queries against the catalogue; ``None`` where the data set has none."""
-    if data.queries.is_empty():
+    queries = JudgedQueries.of(data, MOST_QUERIES)
+    if not len(queries):
         return None
-    judged = data.queries.filter(pl.col(schemas.GRADE) > 0)
-    ids = judged[schemas.QUERY_ID].unique(maintain_order=True)
-    if len(ids) > MOST_QUERIES:
-        ids = ids.sample(MOST_QUERIES, seed=0)
-    grouped = (
-        judged.filter(pl.col(schemas.QUERY_ID).is_in(ids.implode()))
-        .group_by(schemas.QUERY_ID, maintain_order=True)
-        .agg(pl.col(schemas.QUERY).first(), schemas.ITEM_ID, schemas.GRADE)
-    )
-    items = [data.ids.rows(found) for found in grouped[schemas.ITEM_ID].to_list()]
-    vectors = tower.encode_text(grouped[schemas.QUERY].to_list())
+    vectors = tower.encode_text(queries.texts)
     depth = min(DEPTH, len(data.ids))
-    nobody = Histories.of([[]] * len(grouped))
-    somebody = Histories.of([[row % len(data.ids)] for row in range(len(grouped))])  # another order for each query
+    nobody = Histories.of([[]] * len(queries))
+    somebody = Histories.of([[row % len(data.ids)] for row in range(len(queries))])  # another order for each query
     lists = {
         "random": RandomSource(len(data.ids)).retrieve(somebody, depth),
         "popularity": PopularitySource(before, PopularityConfig()).retrieve(nobody, depth),
@@ -230,12 +221,10 @@ def query_table(
         lists[name] = Candidates(rows, scores, name)
     return RetrievalTable(
         title="Text search",
-        caption=f"{len(grouped):,} judged queries; the query's text vector against each read-out of the items.",
+        caption=f"{len(queries):,} judged queries; the query's text vector against each read-out of the items.",
         main_metric="ndcg@10",
         baseline="popularity",
-        results=evaluate_retrieval(
-            lists, Judgements.of([found.tolist() for found in items], grouped[schemas.GRADE].to_list()), len(data.ids)
-        ),
+        results=evaluate_retrieval(lists, queries.judgements, len(data.ids)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.build_index import build_index
+from pipelines.build_lexical import build_lexical, fit_hybrid
 from pipelines.capfilt import capfilt
 from pipelines.console import Console
 from pipelines.dataset import make_dataset
@@ -68,6 +69,13 @@ class Run:
         config = self.config.user_tower_config()
         return self.console.stage("user-tower", lambda: make_user_tower(self.store, dataset, embeddings, config))
 
+    def lexical(self, dataset: Artifact) -> Artifact:
+        return self.console.stage("lexical", lambda: build_lexical(self.store, dataset, self.config.lexical))
+
+    def hybrid(self, dataset: Artifact, tower: Artifact, embeddings: Artifact, lexical: Artifact) -> Artifact:
+        config = self.config.hybrid
+        return self.console.stage("hybrid", lambda: fit_hybrid(self.store, dataset, tower, embeddings, lexical, config))
+
     def ranker(self, dataset: Artifact, embeddings: Artifact, user_tower: Artifact | None = None) -> Artifact:
         config = self.config.ranker_config()
         return self.console.stage("ranker", lambda: train_ranker(self.store, dataset, embeddings, config, user_tower))
@@ -82,6 +90,7 @@ class Run:
         tower = self.tower(dataset)
         embeddings = self.embeddings(dataset, tower)
         self.index(embeddings)
+        self.hybrid(dataset, tower, embeddings, self.lexical(dataset))
         if Dataset(dataset.path).events.is_empty():
             self.console.say("There are no events to learn a ranker from. Next: [bold]recsys search TEXT[/]")
             return None

@@ -21,6 +21,8 @@ from recsys.data.pairs import PairConfig
 from recsys.data.splits import SplitConfig
 from recsys.index.generation import IndexConfig
 from recsys.ranking.lightgbm_ranker import LightGBMRankerConfig
+from recsys.retrieval.hybrid import HybridConfig
+from recsys.retrieval.lexical import LexicalConfig
 from recsys.serving.cascade import CascadeConfig
 from recsys.towers.capfilt import CapFiltConfig
 from recsys.towers.clip import ClipConfig
@@ -84,6 +86,8 @@ class RunConfig(BaseConfig):
     trainer: TrainerConfig = TrainerConfig()
     capfilt: CapFiltConfig = CapFiltConfig()
     index: IndexConfig = IndexConfig()
+    lexical: LexicalConfig = LexicalConfig()
+    hybrid: HybridConfig = HybridConfig()
     cascade: CascadeConfig = CascadeConfig()
     user_tower: UserTowerConfig | None = None  # a source beside the others, where there is such a section
     user_trainer: UserTrainerConfig = UserTrainerConfig()

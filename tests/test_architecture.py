@@ -25,6 +25,8 @@ HOMES = {  # heavy library -> folders that may import it
     "ray": ("pipelines",),
     "typer": ("pipelines",),
     "faiss": ("recsys/index",),
+    "bm25s": ("recsys/retrieval",),
+    "rjieba": ("recsys/retrieval",),
     "lightgbm": ("recsys/ranking",),
     "transformers": ("recsys/encoders", "recsys/towers"),
     "peft": ("recsys/training",),

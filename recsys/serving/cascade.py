@@ -30,7 +30,7 @@ from recsys.reranking.diversity import SSDConfig
 from recsys.reranking.slate import Slate, diverse_slate
 from recsys.retrieval.base import CandidateSource
 from recsys.retrieval.dense import DenseConfig, DenseSource
-from recsys.retrieval.fusion import reciprocal_rank_fusion
+from recsys.retrieval.fusion import Fused, reciprocal_rank_fusion
 from recsys.retrieval.item_to_item import ItemToItemConfig, ItemToItemSource
 from recsys.retrieval.next_item import NextItemConfig, NextItemSource
 from recsys.retrieval.popularity import PopularityConfig, PopularitySource
@@ -171,18 +171,11 @@ class Cascade:
             config,
         )
 
-    def retrieve(self, histories: Histories) -> Candidates:
+    def retrieve(self, histories: Histories) -> Fused:
         """Candidates of all asked sources, fused."""
-        return self.fuse(self.places(histories))
-
-    def places(self, histories: Histories) -> dict[str, Candidates]:
-        """What each asked source alone would answer, by its name."""
-        depth = self.retrieval.per_source
-        return {name: source.retrieve(histories, depth) for name, source in self.asked.items()}
-
-    def fuse(self, places: Mapping[str, Candidates]) -> Candidates:
-        """One list from those of the sources."""
-        return reciprocal_rank_fusion(list(places.values()), self.retrieval.candidates, self.retrieval.weights)
+        retrieval = self.retrieval
+        lists = [source.retrieve(histories, retrieval.per_source) for source in self.asked.values()]
+        return reciprocal_rank_fusion(lists, retrieval.candidates, retrieval.weights)
 
     @property
     def retrieval(self) -> RetrievalConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,12 +19,16 @@ from recsys.features.requests import RankingRequests
 from recsys.index.generation import IndexGeneration
 from recsys.ranking.base import Ranker
 from recsys.ranking.lightgbm_ranker import LightGBMRanker
+from recsys.retrieval.fusion import Fused
+from recsys.retrieval.hybrid import DENSE, HybridConfig, hybrid_search
+from recsys.retrieval.lexical import LexicalIndex
 from recsys.serving.cascade import Cascade, CascadeConfig
 from recsys.towers.abilities import Matching
+from recsys.towers.base import ItemBatch
 from recsys.towers.families import open_tower
 from recsys.towers.rerank import rerank_by_match
 from recsys.towers.tower import Tower
-from recsys.types import NO_ROW, FloatArray, Image, ItemId, RowArray, UserId
+from recsys.types import NO_ROW, Candidates, FloatArray, Image, ItemId, RowArray, UserId
 
 RERANKED = 32
 """How many search results a tower that can judge pairs looks at again."""
@@ -43,7 +46,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class EnginePaths:
-    """Directories of the artifacts an engine is made of; without a ranker a feed keeps the retrieval order."""
+    """Directories of the artifacts an engine is made of.
+
+    Without a ranker a feed keeps the retrieval order; without a lexical index a text is searched by its vector alone.
+    """
 
     dataset: Path
     tower: Path
@@ -53,6 +59,7 @@ class EnginePaths:
     width: int | None  # of the vectors; ``None`` for all that the tower has
     user_tower: Path | None  # that the ranker hears
     logged: bool  # whether the ranker learned from impressions, see :func:`recsys.serving.cascade.is_logged`
+    lexical: Path | None = None
 
 
 class Engine:
@@ -61,21 +68,54 @@ class Engine:
     Args:
         paths: the artifacts.
         config: of the cascade; the one the ranker was trained with.
+        hybrid: how text search puts words and vectors together.
 
     Raises:
         FingerprintMismatchError: the index was built with another tower (when a query is asked).
         ArtifactError: the ranker expects other features.
     """
 
-    def __init__(self, paths: EnginePaths, config: CascadeConfig) -> None:
+    def __init__(self, paths: EnginePaths, config: CascadeConfig, hybrid: HybridConfig | None = None) -> None:
         self.paths = paths
         self.config = config
+        self.hybrid = hybrid or HybridConfig()
         self.data = Dataset(paths.dataset)
         self.tower: Tower = open_tower(paths.tower, paths.width)
         self.generation = IndexGeneration.open(paths.index)
+        self.lexical = LexicalIndex.open(paths.lexical) if paths.lexical is not None else None
+
+    def search(self, text: str | None, image: Image | None, k: int, rerank: bool = False) -> list[Answer]:
+        """The k items that fit a text, a picture, or both at once.
+
+        Both make one vector: the one that an item with this text and this picture would have.
+
+        Args:
+            text: see :meth:`search_text`.
+            image: the picture.
+            k: how many.
+            rerank: see :meth:`search_text`; of a text alone.
+
+        Raises:
+            ConfigError: there is neither, re-ranking is asked for with a picture, or see :meth:`search_text`.
+        """
+        if text is not None and image is None:
+            return self.search_text(text, k, rerank)
+        if image is None:
+            raise ConfigError("There is nothing to search for.", "Give a text, a picture (--image FILE), or both.")
+        if rerank:
+            raise ConfigError("Only what a text finds is looked at again.", "Search without the picture, or as it is.")
+        if text is None:
+            return self.search_image(image, k)
+        if not text.strip():
+            raise ConfigError("The search text is blank.", "Give a few words, or the picture alone.")
+        vector = self.tower.encode_items(ItemBatch([text], [image]))["fused"]
+        return self._nearest(vector, k, "close to the text and the picture")
 
     def search_text(self, text: str, k: int, rerank: bool = False) -> list[Answer]:
-        """The k items nearest to a text.
+        """The k items that share words with a text or are near to its vector.
+
+        Words and vectors are fused, and each answer says where they placed it, such as ``words #2, dense #5``.
+        Re-ranked, or without a lexical index, only the vectors are asked.
 
         Args:
             text: the query.
@@ -89,7 +129,7 @@ class Engine:
             raise ConfigError("The search text is blank.", "Give a few words.")
         vector = self.tower.encode_text([text])
         if not rerank:
-            return self._nearest(vector, k, "close to the text")
+            return self._hybrid(text, vector, k)
         if not isinstance(self.tower, Matching):
             raise ConfigError(
                 f"A {self.tower.family} tower does not judge text and picture together.",
@@ -137,16 +177,14 @@ class Engine:
         row = interactions.users_map.row(user)
         histories = interactions.histories()
         history = histories.slice(row, row + 1) if row != NO_ROW else histories.slice(0, 0).of([[]])
-        places = cascade.places(history)
-        found = cascade.fuse(places)
+        found = cascade.retrieve(history)
         moment = np.array([self._milliseconds(now)], np.int64) if self.paths.logged else None
         requests = RankingRequests(history, np.array([row], np.int32), moment, found.rows)
         ranked = cascade.rank(requests, self._ranker) if self._ranker is not None else found
         slate = cascade.slate(ranked, 0, k)
         score_of = dict(zip(ranked.rows[0].tolist(), ranked.scores[0].tolist(), strict=True))
         scores = np.array([score_of[int(item)] for item in slate.kept], np.float32)
-        listed = {name: alone.rows[0].tolist() for name, alone in places.items()}
-        return self._answers(slate.kept, scores, [_found_by(int(item), listed) for item in slate.kept])
+        return self._answers(slate.kept, scores, [_found_by(found, int(item)) for item in slate.kept])
 
     def recent(self, user: UserId, count: int) -> list[ItemId]:
         """What the user engaged with last, newest first."""
@@ -175,6 +213,14 @@ class Engine:
         last = self.data.events[schemas.TIMESTAMP].dt.epoch("ms").max()
         return int(now.astimezone(UTC).timestamp() * 1000) if now else int(str(last)) + 1
 
+    def _hybrid(self, text: str, vector: FloatArray, k: int) -> list[Answer]:
+        if self.lexical is None:
+            return self._nearest(vector, k, "close to the text")
+        depth = max(k, self.hybrid.depth)
+        dense = Candidates(*self.generation.search(vector, depth, self.tower.fingerprint), DENSE)
+        found = hybrid_search(self.lexical.candidates([text], depth), dense, k, self.hybrid.share)
+        return self._answers(found.rows[0], found.scores[0], [_found_by(found, int(row)) for row in found.rows[0]])
+
     def _nearest(self, vectors: FloatArray, k: int, why: str) -> list[Answer]:
         rows, scores = self.generation.search(vectors, k, self.tower.fingerprint)
         return self._answers(rows[0], scores[0], [why] * k)
@@ -188,7 +234,6 @@ class Engine:
         ]
 
 
-def _found_by(item: int, places: Mapping[str, list[int]]) -> str:
-    """The two sources that place the item highest, such as ``dense #2, item-knn #9``."""
-    found = sorted((rows.index(item) + 1, name) for name, rows in places.items() if item in rows)
-    return ", ".join(f"{name} #{place}" for place, name in found[:2])
+def _found_by(found: Fused, row: int) -> str:
+    """The two sources that place an item highest, such as ``dense #2, item-knn #9``."""
+    return ", ".join(f"{origin.source} #{origin.rank}" for origin in found.origins(0, row)[:2])

@@ -20,6 +20,7 @@ from recsys import schemas
 from recsys.artifacts import ArtifactStore
 from recsys.data.dataset import Dataset
 from recsys.exceptions import RecsysError
+from recsys.towers.base import item_texts
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 COMMANDS = (
@@ -89,6 +90,22 @@ def test_search_by_picture_finds_the_picture(tiny_home: Path, data: Dataset, tmp
         answers = recsys("search", "--image", tmp_path / "cover.jpg", "-k", "60", "--home", tiny_home)["answers"]
         hits += data.ids.ids[row] in [answer["item_id"] for answer in answers]
     assert hits >= 6  # by chance: 12 * 60 / 300 = 2.4
+
+
+def test_a_text_and_a_picture_are_searched_together(tiny_home: Path, data: Dataset, tmp_path: Path) -> None:
+    row = next(row for row in range(40) if data.items["n_images"][row])
+    [cover] = data.covers([row])
+    assert cover is not None
+    (tmp_path / "cover.jpg").write_bytes(cover)
+    text = str(item_texts(data.items)[row])
+    answers = recsys("search", text, "--image", tmp_path / "cover.jpg", "-k", "3", "--home", tiny_home)["answers"]
+    assert answers[0]["item_id"] == data.ids.ids[row]
+    assert answers[0]["why"] == "close to the text and the picture"
+
+
+def test_search_by_text_says_which_source_found_what(tiny_home: Path) -> None:
+    answers = recsys("search", "手冲咖啡", "-k", "20", "--home", tiny_home)["answers"]
+    assert {reason.split(" #")[0] for answer in answers for reason in answer["why"].split(", ")} == {"words", "dense"}
 
 
 def test_search_by_text_prefers_what_was_judged_relevant(tiny_home: Path, data: Dataset) -> None:
@@ -171,7 +188,7 @@ def test_a_mistake_names_the_value_and_the_remedy(tiny_home: Path, tmp_path: Pat
     (tmp_path / "note.jpg").write_text("not a picture")
     message = refused("search", "--image", tmp_path / "note.jpg", "--home", tiny_home)
     assert "note.jpg: not a JPEG, PNG or WebP picture" in message
-    assert "needs one of the two" in refused("search", "--home", tiny_home)
+    assert "nothing to search for" in refused("search", "--home", tiny_home)
     assert "blank" in refused("search", " ", "--home", tiny_home)
     assert "holds no checkpoint" in refused("train-tower", "--text-model", tmp_path, "--home", tiny_home)
     assert "cannot be read" in refused("run", "--config", tmp_path, "--home", tmp_path / "empty")

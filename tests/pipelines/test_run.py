@@ -17,7 +17,7 @@ from recsys.embeddings.encode import open_tables
 from recsys.evaluation.report import EvaluationReport
 from recsys.exceptions import ConfigError
 
-STAGES = ["dataset", "tower", "embeddings", "index", "ranker", "reports"]
+STAGES = ["dataset", "tower", "embeddings", "index", "lexical", "hybrid", "ranker", "reports"]
 
 
 def test_a_second_run_builds_nothing(tiny_home: Path, tiny_run: Path) -> None:
