@@ -117,7 +117,7 @@ def test_killed_in_index_building(tmp_path: Path) -> None:
     homes = [ArtifactStore(tmp_path / name) for name in ("killed", "undisturbed")]
     for store in homes:
         store.build("embeddings", 1, NoConfig(), {}, fill)
-    ivf = IndexConfig(kind="faiss", faiss=FaissConfig(kind="ivf"))
+    ivf = IndexConfig(kind="faiss", faiss=FaissConfig(nprobe=16))
     killed = homes[0].home
     kill_when(lambda: any(killed.glob("index/.work-*/table/vectors.npy")), INDEX, str(killed), ivf.model_dump_json())
     assert "index" not in homes[0].kinds()
