@@ -99,7 +99,7 @@ def test_the_trace_names_the_way_of_each_query(clustered: EmbeddingTable) -> Non
     seen = [np.arange(size, dtype=np.int32) for size in (2, DROPPED + 1, 1995)]
     trace = index.search_traced(queries, 3, Selection(None, seen)).trace
     assert trace.ways == ["over-fetch", "selector", "matching rows"]
-    assert trace.matching == [1800, 1800 - len([row for row in range(DROPPED + 1) if row % 10]), 4]
+    assert trace.matching == [1800, 1800 - len([row for row in range(DROPPED + 1) if row % 10]), 5]
 
 
 @pytest.mark.parametrize("kind", ["ivf_flat", "hnsw"])
