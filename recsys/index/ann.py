@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,20 @@ from recsys.exceptions import ArtifactError, ConfigError
 from recsys.index.answers import Answers, Trace, Way
 from recsys.index.base import check_queries
 from recsys.index.exact import nearest_among
-from recsys.index.kinds import RECIPES, Effort, Kind, inverted_file, new_index, own_effort, parameters, set_effort
+from recsys.index.kinds import (
+    RECIPES,
+    Effort,
+    Kind,
+    centroids,
+    inverted_file,
+    new_index,
+    own_effort,
+    parameters,
+    set_effort,
+)
 from recsys.index.routes import Terrain
 from recsys.index.selection import Mask, Selection
+from recsys.index.unread import Unread
 from recsys.types import FloatArray, RowArray
 
 SAMPLE_PER_LIST = 64  # training vectors per centroid: enough for k-means, and four times quicker than FAISS's 256
@@ -28,6 +40,7 @@ LEAST_SAMPLE = 10_000  # what trains codes, which learn the range of each dimens
 FEWEST = 256  # that codes can be trained from; fewer vectors are repeated
 ADDED_AT_ONCE = 65536
 DROPPED = 200  # rows that a query excludes: so many are fetched and dropped, more are passed over by a bitmap
+CENTROID_SAMPLE = 500  # vectors that tell how near lists lie around their centroids
 WIDENING = 4  # a search that found too little looks so many times as hard
 Positions = npt.NDArray[np.int64]
 
@@ -196,11 +209,21 @@ class FaissIndex:
             return Answers.none(k, trace)
         bitmap = None if allowed is None else np.packbits(allowed, bitorder="little")
         scores, positions = self._ask(queries, depth, breadth, bitmap)
+
+        def again(which: Positions, breadth: int) -> None:
+            scores[which], positions[which] = self._ask(queries[which], depth, breadth, bitmap)
+            for query in which.tolist():
+                trace.breadths[query] = breadth
+
         while len(short := np.flatnonzero(positions[:, -1] < 0)) and breadth < self.terrain.limit:
             breadth = min(WIDENING * breadth, self.terrain.limit)
-            scores[short], positions[short] = self._ask(queries[short], depth, breadth, bitmap)
-            for query in short.tolist():
-                trace.breadths[query] = breadth
+            again(short, breadth)
+        if bitmap is not None and self.terrain.lists and depth < matching:
+            wanted = self._unread.breadths(queries, scores[:, -1], matching / self.terrain.rows, depth)
+            wanted = np.minimum(2 ** np.ceil(np.log2(np.maximum(wanted, 1))), self.terrain.limit).astype(np.int64)
+            wanted[wanted <= trace.breadths] = 0
+            for more in np.unique(wanted[wanted > 0]).tolist():
+                again(np.flatnonzero(wanted == more), more)
         found = Answers(*self._in_rows(positions, scores), trace)
         if len(short):  # a graph need not reach everything
             found.put(short, self._compare(queries[short], depth, allowed, Selection()))
@@ -209,6 +232,12 @@ class FaissIndex:
         answers = Answers.none(k, trace)
         answers.put(np.arange(len(queries)), found)
         return answers
+
+    @cached_property
+    def _unread(self) -> Unread:
+        sample = np.linspace(0, self.terrain.rows - 1, min(self.terrain.rows, CENTROID_SAMPLE)).astype(np.int64)
+        vectors = np.asarray(self._vectors[sample if self._rows is None else self._rows[sample]])
+        return Unread.of(centroids(self._index), vectors, self.terrain.rows)
 
     def _ask(
         self, queries: FloatArray, k: int, breadth: int, bitmap: npt.NDArray[np.uint8] | None

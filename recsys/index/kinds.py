@@ -9,6 +9,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from recsys.types import FloatArray
+
 Kind = Literal["flat", "ivf_flat", "ivf_fp16", "ivf_sq8", "hnsw", "ivf_pq", "rabitq"]
 
 ID_BYTES = 8  # of a vector in an inverted list
@@ -90,6 +92,18 @@ def new_index(kind: Kind, width: int, lists: int, seed: int) -> Any:
 def inverted_file(index: Any) -> Any:
     """The inverted file inside whatever rotates before it and refines after it."""
     return faiss.downcast_index(faiss.extract_index_ivf(index))
+
+
+def centroids(index: Any) -> FloatArray:
+    """Of the inverted lists ``[lists, d]``, in the space of the queries."""
+    inverted = inverted_file(index)
+    found: FloatArray = faiss.downcast_index(inverted.quantizer).reconstruct_n(0, inverted.nlist)
+    if isinstance(index, faiss.IndexRefine):
+        index = faiss.downcast_index(index.base_index)
+    if isinstance(index, faiss.IndexPreTransform):
+        chain: Any = index.chain
+        found = faiss.downcast_VectorTransform(chain.at(0)).reverse_transform(found)
+    return found
 
 
 def set_effort(index: Any, effort: Effort) -> None:

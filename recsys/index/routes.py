@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from recsys.index.kinds import Effort
 
-# Nanoseconds on one core at 2.5 GHz, from benchmarks/bench_retrieval.py; only their ratios decide.
-GATHER = 0.35  # to copy one float of a row from somewhere in a large table
+# Nanoseconds on one core at 2.5 GHz, measured at 200,000 x 256; only their ratios decide.
+GATHER = 0.6  # to copy one float of a row from somewhere in a large table
 MULTIPLY = 0.06  # to multiply one float that is at hand
 KEEP = 2.5  # to look at one inner product
-TEST = 2.0  # to read one bit of a bitmap in the order of an inverted list
-JUMP = 60.0  # to read one code somewhere
+TEST = 3.5  # to read one bit of a bitmap in the order of an inverted list
+JUMP = 80.0  # to go to one code somewhere
+START = 60_000.0  # to begin, once for all queries of a call
 WIDEST = 4096  # nodes that a graph keeps in view
 PER_NODE = 25  # neighbours that a graph compares for each node it keeps in view
 
@@ -39,28 +40,34 @@ class Terrain:
         return min(self.rows, WIDEST) if self.graph else self.lists
 
     def breadth(self, effort: Effort, share: float) -> int:
-        """So broad that as many rows that may be returned are met as without a selection.
+        """How broad a first look is when this share of the rows may be returned.
 
-        Args:
-            effort: without a selection.
-            share: of the rows that may be returned.
+        A graph meets as many of them as it would of all rows without a selection. Of lists only the square root of
+        that is read at first, since :class:`recsys.index.unread.Unread` then says how many more are needed.
         """
-        return min(self.limit, math.ceil(effort.breadth / share)) if share else self.limit
+        if share == 0:
+            return self.limit
+        return min(self.limit, math.ceil(effort.breadth / (share if self.graph else math.sqrt(share))))
 
     def comparing_is_quicker(self, matching: int, queries: int, effort: Effort) -> bool:
         """Whether comparing all rows that may be returned costs less than passing over the others."""
         if matching == 0:
             return True
-        return self.exact_time(matching, queries) <= self.selector_time(matching / self.rows, effort)
+        return self.comparing_time(matching, queries) <= self.selector_time(matching / self.rows, queries, effort)
 
-    def exact_time(self, matching: int, queries: int) -> float:
+    def comparing_time(self, matching: int, queries: int) -> float:
         """Nanoseconds a query to compare so many rows, which are copied once for all queries."""
-        return matching * (self.width * (GATHER / max(queries, 1) + MULTIPLY) + KEEP)
+        shared = START + matching * self.width * GATHER
+        return shared / max(queries, 1) + matching * (self.width * MULTIPLY + KEEP)
 
-    def selector_time(self, share: float, effort: Effort) -> float:
-        """Nanoseconds a query to search with a bitmap, when this share of the rows is set in it."""
-        breadth = self.breadth(effort, share)
+    def selector_time(self, share: float, queries: int, effort: Effort) -> float:
+        """Nanoseconds a query to search with a bitmap, when this share of the rows is set in it.
+
+        For lists it supposes that as many rows that may be returned have to be met as without a selection.
+        """
+        breadth = min(self.limit, effort.breadth / share)
+        start, one = START / max(queries, 1), self.width * MULTIPLY + JUMP
         if self.graph:
-            return breadth * PER_NODE * (self.width * MULTIPLY + JUMP)
+            return start + breadth * PER_NODE * one
         met = self.rows * breadth / self.lists if self.lists else self.rows
-        return self.lists * self.width * MULTIPLY + met * TEST + met * share * (self.width * MULTIPLY + JUMP / 2)
+        return start + 2 * self.lists * self.width * MULTIPLY + met * (TEST + share * one)

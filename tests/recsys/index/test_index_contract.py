@@ -14,6 +14,7 @@ import pytest
 
 from recsys.embeddings.table import EmbeddingTable
 from recsys.exceptions import ArtifactError
+from recsys.index import routes
 from recsys.index.ann import DROPPED, FaissConfig, FaissIndex
 from recsys.index.base import VectorIndex
 from recsys.index.exact import ExactIndex
@@ -23,7 +24,7 @@ from recsys.types import NO_ROW, IdMap
 
 Build = Callable[[EmbeddingTable], VectorIndex]
 TOLERANCE = {"ivf_fp16": 1e-3, "hnsw": 1e-3, "ivf_pq": 1e-3, "ivf_sq8": 0.02, "rabitq": 0.02}  # of a score
-RECALL = {"ivf_fp16": 0.99, "hnsw": 0.97, "ivf_pq": 0.99, "ivf_sq8": 0.93, "rabitq": 0.93}  # the others: 1
+RECALL = {"ivf_fp16": 0.98, "hnsw": 0.97, "ivf_pq": 0.98, "ivf_sq8": 0.9, "rabitq": 0.9}  # the others: 1
 KINDS = ["exact", *get_args(Kind)]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -108,7 +109,14 @@ def test_agrees_with_a_full_sort(kind: str, k: int, indexes: dict[str, VectorInd
     assert_answers(kind, scattered, queries, k, None, indexes[kind])
 
 
+@pytest.fixture(params=["KEEP", "TEST"], ids=["by bitmap", "by comparing"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes one of the two ways to heed a filter seem too dear, however small the table."""
+    monkeypatch.setattr(routes, request.param, 1e12)
+
+
 @every_kind
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("share", [0, 0.001, 0.01, 0.1, 1])
 @pytest.mark.parametrize("sizes", [None, (0, 3, DROPPED), (1, DROPPED + 1, 1900)], ids=["alone", "few", "many"])
 def test_filters_and_exclusions(
@@ -132,6 +140,7 @@ def test_filters_and_exclusions(
 
 
 @every_kind
+@pytest.mark.usefixtures("way")
 def test_an_excluded_row_may_be_named_twice_or_have_no_vector(
     kind: str, indexes: dict[str, VectorIndex], scattered: EmbeddingTable
 ) -> None:
@@ -142,6 +151,7 @@ def test_an_excluded_row_may_be_named_twice_or_have_no_vector(
 
 
 @every_kind
+@pytest.mark.usefixtures("way")
 def test_a_batch_answers_as_its_queries_do_alone(
     kind: str, indexes: dict[str, VectorIndex], scattered: EmbeddingTable
 ) -> None:
@@ -158,6 +168,7 @@ def test_a_batch_answers_as_its_queries_do_alone(
 
 
 @every_kind
+@pytest.mark.usefixtures("way")
 def test_searches_at_the_same_time_do_not_disturb_each_other(
     kind: str, indexes: dict[str, VectorIndex], scattered: EmbeddingTable
 ) -> None:
