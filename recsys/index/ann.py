@@ -32,7 +32,7 @@ from recsys.index.kinds import (
 from recsys.index.routes import Terrain
 from recsys.index.selection import Mask, Selection
 from recsys.index.unread import Unread
-from recsys.types import FloatArray, RowArray
+from recsys.types import NO_ROW, FloatArray, RowArray
 
 SAMPLE_PER_LIST = 64  # training vectors per centroid: enough for k-means, and four times quicker than FAISS's 256
 LEAST_PER_LIST = 39  # below that FAISS calls a centroid badly trained
@@ -41,6 +41,7 @@ FEWEST = 256  # that codes can be trained from; fewer vectors are repeated
 ADDED_AT_ONCE = 65536
 DROPPED = 200  # rows that a query excludes: so many are fetched and dropped, more are passed over by a bitmap
 CENTROID_SAMPLE = 500  # vectors that tell how near lists lie around their centroids
+FILTERED_REFINE = 4  # times as many first answers are ordered again under a filter, where scores lie closer together
 WIDENING = 4  # a search that found too little looks so many times as hard
 Positions = npt.NDArray[np.int64]
 
@@ -132,6 +133,12 @@ class FaissIndex:
         return cls(stored, table.vectors, config.effort(lists))
 
     @property
+    def faiss_index(self) -> Any:
+        """The index of FAISS, by positions, with the effort set in it."""
+        set_effort(self._index, self.effort)
+        return self._index
+
+    @property
     def parameter(self) -> str:
         """What FAISS calls the breadth of an effort; empty where there is none."""
         return "efSearch" if self.terrain.graph else "nprobe" if self.terrain.lists else ""
@@ -202,11 +209,12 @@ class FaissIndex:
 
     def _look(self, queries: FloatArray, k: int, allowed: Mask | None, matching: int, way: Way) -> Answers:
         """Ask FAISS, and look harder where fewer than ``min(k, matching)`` are found."""
-        breadth = self.terrain.breadth(self.effort, matching / max(self.terrain.rows, 1))
-        trace = Trace.of(len(queries), way, breadth, matching)
         depth = min(k, matching)
         if not depth or not len(queries):
-            return Answers.none(k, trace)
+            return Answers.none(k, Trace.of(len(queries), way, 0, matching))
+        share = matching / self.terrain.rows
+        breadth = self.effort.breadth if allowed is None else self.terrain.breadth(self.effort, share)
+        trace = Trace.of(len(queries), way, breadth, matching)
         bitmap = None if allowed is None else np.packbits(allowed, bitorder="little")
         scores, positions = self._ask(queries, depth, breadth, bitmap)
 
@@ -219,12 +227,12 @@ class FaissIndex:
             breadth = min(WIDENING * breadth, self.terrain.limit)
             again(short, breadth)
         if bitmap is not None and self.terrain.lists and depth < matching:
-            wanted = self._unread.breadths(queries, scores[:, -1], matching / self.terrain.rows, depth)
+            wanted = self._unread.breadths(queries, scores[:, -1], share, depth)
             wanted = np.minimum(2 ** np.ceil(np.log2(np.maximum(wanted, 1))), self.terrain.limit).astype(np.int64)
             wanted[wanted <= trace.breadths] = 0
             for more in np.unique(wanted[wanted > 0]).tolist():
                 again(np.flatnonzero(wanted == more), more)
-        found = Answers(*self._in_rows(positions, scores), trace)
+        found = Answers(*self.in_rows(positions, scores), trace)
         if len(short):  # a graph need not reach everything
             found.put(short, self._compare(queries[short], depth, allowed, Selection()))
         if depth == k:
@@ -242,7 +250,8 @@ class FaissIndex:
     def _ask(
         self, queries: FloatArray, k: int, breadth: int, bitmap: npt.NDArray[np.uint8] | None
     ) -> tuple[FloatArray, Positions]:
-        effort = Effort(breadth, self.effort.refine)
+        refine = self.effort.refine * (1 if bitmap is None or not self.refines else FILTERED_REFINE)
+        effort = Effort(breadth, refine)
         scores, positions = self._index.search(queries, k, params=parameters(self._index, effort, bitmap))
         return scores, positions
 
@@ -256,9 +265,10 @@ class FaissIndex:
     def _at_positions(self, mask: Mask) -> Mask:
         return mask if self._rows is None else mask[self._rows]
 
-    def _in_rows(self, positions: Positions, scores: FloatArray) -> tuple[RowArray, FloatArray]:
-        """Rows of positions, equal scores in the order of rows."""
+    def in_rows(self, positions: Positions, scores: FloatArray) -> tuple[RowArray, FloatArray]:
+        """Rows of the positions that FAISS found, equal scores in the order of rows."""
         rows = positions.astype(np.int32) if self._rows is None else self._rows[positions]
+        rows[positions < 0] = NO_ROW
         if (scores[:, 1:] == scores[:, :-1]).any():
             order = np.lexsort((rows, -scores), axis=1)
             return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)

@@ -14,6 +14,7 @@ KEEP = 2.5  # to look at one inner product
 TEST = 3.5  # to read one bit of a bitmap in the order of an inverted list
 JUMP = 80.0  # to go to one code somewhere
 START = 60_000.0  # to begin, once for all queries of a call
+HARDER = 4  # times as hard a graph looks under a filter, since the nearest rows may all be kept back
 WIDEST = 4096  # nodes that a graph keeps in view
 PER_NODE = 25  # neighbours that a graph compares for each node it keeps in view
 
@@ -42,12 +43,12 @@ class Terrain:
     def breadth(self, effort: Effort, share: float) -> int:
         """How broad a first look is when this share of the rows may be returned.
 
-        A graph meets as many of them as it would of all rows without a selection. Of lists only the square root of
-        that is read at first, since :class:`recsys.index.unread.Unread` then says how many more are needed.
+        A graph meets several times as many of them as it would of all rows without a filter. Of lists only some more
+        are read at first, since :class:`recsys.index.unread.Unread` then says how many are needed.
         """
-        if share == 0:
-            return self.limit
-        return min(self.limit, math.ceil(effort.breadth / (share if self.graph else math.sqrt(share))))
+        if self.graph:
+            return min(self.limit, math.ceil(HARDER * effort.breadth / share))
+        return min(self.limit, math.ceil(effort.breadth / math.sqrt(share)))
 
     def comparing_is_quicker(self, matching: int, queries: int, effort: Effort) -> bool:
         """Whether comparing all rows that may be returned costs less than passing over the others."""
@@ -65,9 +66,8 @@ class Terrain:
 
         For lists it supposes that as many rows that may be returned have to be met as without a selection.
         """
-        breadth = min(self.limit, effort.breadth / share)
         start, one = START / max(queries, 1), self.width * MULTIPLY + JUMP
         if self.graph:
-            return start + breadth * PER_NODE * one
-        met = self.rows * breadth / self.lists if self.lists else self.rows
+            return start + self.breadth(effort, share) * PER_NODE * one
+        met = self.rows * min(self.lists, effort.breadth / share) / self.lists if self.lists else self.rows
         return start + 2 * self.lists * self.width * MULTIPLY + met * (TEST + share * one)

@@ -7,7 +7,6 @@ look, how many rows better than its last answer the unread lists should hold, an
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,30 +15,42 @@ from scipy.special import ndtr
 
 from recsys.types import FloatArray
 
-ALLOWANCE = 0.03  # of the answers, that may be missed
+ALLOWANCE = 0.05  # of the answers, that may be missed
+NEAR = 0.1  # share of the pairs that the line is drawn through: those of a query with its nearer lists
 
 
 @dataclass(frozen=True, eq=False)
 class Unread:
     """The lists of an index, seen from afar.
 
-    A vector of list j is ``cosine`` times its centroid plus a rest in no particular direction of the d dimensions, so
-    its inner product with a query q is normal with mean ``cosine <q, c_j>`` and variance ``(1 - cosine^2) / d``.
+    The inner product of a query with a vector is taken to be normal around a line over its product with the centroid
+    of the vector's list. The line and the spread around it are those of pairs of the indexed vectors themselves.
 
     Attributes:
-        centroids: unit vectors ``[lists, d]``.
-        cosine: of a vector with the centroid of its list, on average.
+        centroids: ``[lists, d]``.
+        slope: of the line.
+        intercept: of the line.
+        spread: standard deviation around the line.
         rows: in the index.
     """
 
     centroids: FloatArray
-    cosine: float
+    slope: float
+    intercept: float
+    spread: float
     rows: int
 
     @classmethod
     def of(cls, centroids: FloatArray, sample: FloatArray, rows: int) -> Unread:
-        """Measured on a sample of the vectors in the lists."""
-        return cls(centroids, float((sample @ centroids.T).max(axis=1).mean()), rows)
+        """Measured on a sample ``[s, d]`` of the vectors in the lists, each in turn the query of the others."""
+        to_lists = sample @ centroids.T
+        expected = to_lists[:, to_lists.argmax(axis=1)]
+        others = ~np.eye(len(sample), dtype=np.bool_)
+        near = others & (expected >= np.quantile(expected[others], 1 - NEAR)) if others.any() else ~others
+        x, y = expected[near], (sample @ sample.T)[near]
+        slope, intercept = np.polyfit(x, y, 1) if len(x) > 2 and np.ptp(x) > 0 else (1.0, 0.0)
+        spread = float(np.std(y - slope * x - intercept))
+        return cls(centroids, float(slope), float(intercept), max(spread, 1e-4), rows)
 
     def breadths(self, queries: FloatArray, worst: FloatArray, share: float, k: int) -> npt.NDArray[np.int64]:
         """Lists to read so that no more than :data:`ALLOWANCE` of k answers is expected in the others.
@@ -50,9 +61,8 @@ class Unread:
             share: of the rows that may be returned, taken to be spread evenly over the lists.
             k: number of neighbours.
         """
-        spread = math.sqrt(max(1 - self.cosine**2, 1e-6) / self.centroids.shape[1])
-        better = ndtr((self.cosine * (queries @ self.centroids.T) - worst[:, None]) / spread)
-        better *= share * self.rows / len(self.centroids)
+        means = self.slope * (queries @ self.centroids.T) + self.intercept
+        better = ndtr((means - worst[:, None]) / self.spread) * (share * self.rows / len(self.centroids))
         better.sort(axis=1)  # the furthest list, which should hold the fewest, first
         skipped: npt.NDArray[np.int64] = (better.cumsum(axis=1) <= ALLOWANCE * k).sum(axis=1)
         return len(self.centroids) - skipped
