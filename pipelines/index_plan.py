@@ -21,12 +21,10 @@ def gigabytes(text: str) -> float:
     Raises:
         ConfigError: it is none.
     """
-    found = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", text.strip(), re.IGNORECASE)
-    try:
-        assert found is not None
-        return float(found[1]) * UNITS[found[2].upper()] / GB
-    except (AssertionError, ValueError, KeyError):
-        raise ConfigError(f"{text!r} is no size of memory.", "Give one such as 64GB or 512MiB.") from None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
+    if found is None or found[2] not in UNITS:
+        raise ConfigError(f"{text!r} is no size of memory.", "Give one such as 64GB or 512MiB.")
+    return float(found[1]) * UNITS[found[2]] / GB
 
 
 def show_plan(plan: IndexPlan, console: Console) -> None:

@@ -243,7 +243,8 @@ class FaissIndex:
 
     @cached_property
     def _unread(self) -> Unread:
-        sample = np.linspace(0, self.terrain.rows - 1, min(self.terrain.rows, CENTROID_SAMPLE)).astype(np.int64)
+        size = min(self.terrain.rows, CENTROID_SAMPLE)
+        sample = np.sort(np.random.default_rng(0).choice(self.terrain.rows, size, replace=False))
         vectors = np.asarray(self._vectors[sample if self._rows is None else self._rows[sample]])
         return Unread.of(centroids(self._index), vectors, self.terrain.rows)
 

@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from recsys.types import FloatArray
 
 ALLOWANCE = 0.05  # of the answers, that may be missed
-NEAR = 0.1  # share of the pairs that the line is drawn through: those of a query with its nearer lists
+NEAR = 0.3  # share of the pairs that the line is drawn through: those of a query with its nearer lists
 
 
 @dataclass(frozen=True, eq=False)
