@@ -223,17 +223,18 @@ class FaissIndex:
             for query in which.tolist():
                 trace.breadths[query] = breadth
 
-        while len(short := np.flatnonzero(positions[:, -1] < 0)) and breadth < self.terrain.limit:
+        while (least := positions[:, -1].min()) < 0 and breadth < self.terrain.limit:
             breadth = min(WIDENING * breadth, self.terrain.limit)
-            again(short, breadth)
-        if bitmap is not None and self.terrain.lists and depth < matching:
+            again(np.flatnonzero(positions[:, -1] < 0), breadth)
+        if bitmap is not None and breadth < self.terrain.lists and depth < matching:
             wanted = self._unread.breadths(queries, scores[:, -1], share, depth)
             wanted = np.minimum(2 ** np.ceil(np.log2(np.maximum(wanted, 1))), self.terrain.limit).astype(np.int64)
             wanted[wanted <= trace.breadths] = 0
             for more in np.unique(wanted[wanted > 0]).tolist():
                 again(np.flatnonzero(wanted == more), more)
         found = Answers(*self.in_rows(positions, scores), trace)
-        if len(short):  # a graph need not reach everything
+        if least < 0:  # a graph need not reach everything
+            short = np.flatnonzero(positions[:, -1] < 0)
             found.put(short, self._compare(queries[short], depth, allowed, Selection()))
         if depth == k:
             return found
@@ -268,8 +269,11 @@ class FaissIndex:
 
     def in_rows(self, positions: Positions, scores: FloatArray) -> tuple[RowArray, FloatArray]:
         """Rows of the positions that FAISS found, equal scores in the order of rows."""
-        rows = positions.astype(np.int32) if self._rows is None else self._rows[positions]
-        rows[positions < 0] = NO_ROW
+        if self._rows is None:
+            rows = positions.astype(np.int32)
+        else:
+            rows = self._rows[positions]
+            rows[positions < 0] = NO_ROW
         if (scores[:, 1:] == scores[:, :-1]).any():
             order = np.lexsort((rows, -scores), axis=1)
             return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
