@@ -48,10 +48,12 @@ def choose(rows: int, width: int, recall_target: float, memory_gb: float | None,
             too_large = f"; {', '.join(passed)} would not fit in {memory_gb:g} GB" if passed else ""
             return Choice(kind, f"{size}, recall {recall_target:g}: {kind}, {why[kind]} ({_gb(need)}){too_large}")
         passed.append(f"{kind} ({_gb(need)})")
+    least = min(by_speed, key=lambda kind: RECIPES[kind].resident_bytes(width))
+    smallest = _gb(rows * RECIPES[least].resident_bytes(width) / GB)
     return Choice(
-        by_speed[-1],
-        f"{size}, recall {recall_target:g}: {by_speed[-1]}, the smallest, though {passed[-1]} exceeds "
-        f"{memory_gb:g} GB: split it over more machines (`recsys index plan`)",
+        least,
+        f"{size}, recall {recall_target:g}: {least}, the smallest, though its {smallest} exceed {memory_gb:g} GB: "
+        "split it over more machines (`recsys index plan`)",
     )
 
 

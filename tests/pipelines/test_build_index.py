@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from typer.testing import CliRunner
 
 from pipelines.build_index import CURVE, build_index, told
+from pipelines.cli import app
 from recsys.artifacts import Artifact, ArtifactStore
 from recsys.config import BaseConfig
 from recsys.embeddings.encode import READ_OUTS
@@ -58,3 +61,21 @@ def test_a_small_index_is_exact_and_has_no_curve(tmp_path: Path) -> None:
         "rows 3000 indexed 3000 recall@10 1 recall@50 1",
     ]
     assert not (index.path / CURVE).exists()
+
+
+def test_the_command_passes_on_what_was_asked_and_says_what_was_built(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    embeddings(store)
+    config = tmp_path / "run.toml"
+    config.write_text('name = "small"\n[index]\nexact_below = 0\n')
+    command = ["index", "--home", str(tmp_path), "--config", str(config), "--recall-target", "0.8", "--k", "30"]
+    made = json.loads(CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False).stdout)
+    assert (made["kind"], made["tuning"]["k"], made["tuning"]["target"]) == ("ivf_fp16", 30, 0.8)
+    said = CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    assert "unchanged, skipped" in said
+    assert "half floats in inverted lists" in said
+    assert f"nprobe {made['tuning']['chosen']['breadth']} reaches recall@30" in said
+    tight = json.loads(
+        CliRunner().invoke(app, [*command, "--memory", "0.05MB", "--json"], catch_exceptions=False).stdout
+    )
+    assert tight["kind"] == "ivf_pq"

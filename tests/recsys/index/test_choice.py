@@ -15,7 +15,8 @@ from recsys.index.choice import choose
         (10**6, 256, 0.95, 0.53, "ivf_fp16", r"\(520 MB\)$"),  # 2 x 256 + 8 bytes a vector
         (10**6, 256, 0.95, 0.51, "ivf_pq", r"\(72 MB\); ivf_fp16 \(520 MB\) would not fit in 0.51 GB"),
         (10**6, 256, 0.95, 0.07, "rabitq", r"\(48 MB\); ivf_fp16 \(520 MB\), ivf_pq \(72 MB\) would not fit"),
-        (10**6, 256, 0.95, 0.04, "rabitq", r"the smallest, though rabitq \(48 MB\) exceeds 0.04 GB: split it"),
+        (10**6, 256, 0.95, 0.04, "rabitq", r"the smallest, though its 48 MB exceed 0.04 GB: split it"),
+        (10**6, 16, 0.95, 0.01, "ivf_pq", r"the smallest, though its 12 MB exceed 0.01 GB: split it"),
         (10**6, 256, 0.99, None, "hnsw", r"a graph, the quickest from recall 0.99 on \(784 MB\)"),
         (10**6, 256, 0.99, 0.6, "ivf_fp16", r"hnsw \(784 MB\) would not fit in 0.6 GB"),
     ],

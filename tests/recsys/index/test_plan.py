@@ -25,7 +25,7 @@ def test_bytes_shards_and_hours_follow_from_the_arithmetic() -> None:
 
 def test_what_no_machine_holds_is_split() -> None:
     made = plan(10**10, 64, 64, 0.95, 50_000)
-    assert made.footprint.kind == "rabitq"
+    assert made.footprint.kind == "ivf_pq"
     assert made.footprint.shards == 5  # 240 / 51.2
     assert made.steps[0] == "10,000,000,000 vectors / 5 shards = 2,000,000,000 a shard"
     assert "the smallest" in made.reason
