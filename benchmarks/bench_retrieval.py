@@ -8,7 +8,7 @@ has its own smallest effort, since FAISS leaves that to the caller.
     python benchmarks/bench_retrieval.py                    # 500,000 x 256; graphs take minutes each to build
     python benchmarks/bench_retrieval.py --rows 100000 --kinds ivf_fp16 --peers hnswlib
 
-Prints tables and writes ``benchmarks/results/retrieval-ROWS.json``. Trust the ratios, which are of the same run.
+``x peer`` is the rate over that of the fastest system that is neither ours nor FAISS. Prints tables and writes ``benchmarks/results/retrieval-ROWS.json``. Trust the ratios, which are of the same run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rich.table import Table
 
 from recsys.embeddings.table import EmbeddingTable
 from recsys.index.exact import ExactIndex
-from recsys.index.kinds import Kind
+from recsys.index.kinds import Effort, Kind
 from recsys.index.recall import recall, true_scores
 from recsys.index.selection import Mask, Selection
 from recsys.types import FloatArray, IdMap
@@ -138,7 +138,7 @@ def measured(
         shallow = recall(true_scores(table.vectors, queries[:count], found), truth[:count, :K])
         found = system.search(queries[:count], DEEP, effort, mask)
         deep = recall(true_scores(table.vectors, queries[:count], found), truth[:count])
-        row = Row(system.name, share, str(effort), shallow, deep, 0, 0, 0, system.build_seconds, system.megabytes)
+        row = Row(system.name, share, _label(effort), shallow, deep, 0, 0, 0, system.build_seconds, system.megabytes)
         chosen.append((system, effort, row, count))
     batches: dict[str, list[float]] = {row.system: [] for _, _, row, _ in chosen}
     singles: dict[str, list[float]] = {row.system: [] for _, _, row, _ in chosen}
@@ -158,19 +158,28 @@ def show(rows: list[Row], share: float, arguments: argparse.Namespace) -> None:
     among = "everything" if share == 1 else f"{share:.0%} of the rows"
     size = f"{arguments.rows:,} x {arguments.width}, among {among}"
     table = Table(title=f"{size}, recall@{K} >= {TARGET}, one thread, median of {WINDOWS}")
-    for column in ("system", "effort", f"recall@{K} / @{DEEP}", "queries/s", "p50 / p99 ms", "build s", "MB"):
+    for column in ("system", "effort", f"recall@{K} / @{DEEP}", "queries/s", "x peer", "p50 / p99 ms", "build s", "MB"):
         table.add_column(column)
+    peers = [row.queries_per_second for row in rows if not row.system.startswith(("ours", "faiss"))]
     for row in sorted(rows, key=lambda row: -row.queries_per_second):
         table.add_row(
             row.system,
             row.effort,
             f"{row.recall10:.3f} / {row.recall100:.3f}",
             f"{row.queries_per_second:,.0f}",
+            f"{row.queries_per_second / max(peers):.2f}" if peers else "",
             f"{row.p50_ms:.2f} / {row.p99_ms:.2f}",
             f"{row.build_seconds:.0f}",
             f"{row.megabytes:.0f}",
         )
     Console(width=140).print(table)
+
+
+def _label(effort: Any) -> str:
+    """Lists or nodes, and times k answers refined."""
+    if isinstance(effort, Effort):
+        return f"{effort.breadth}, refine {effort.refine:g}" if effort.refine > 1 else str(effort.breadth)
+    return "" if effort is None else str(effort)
 
 
 def _seconds(system: System, queries: FloatArray, effort: Any, mask: Mask | None) -> float:

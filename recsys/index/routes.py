@@ -14,6 +14,7 @@ KEEP = 2.5  # to look at one inner product
 TEST = 3.5  # to read one bit of a bitmap in the order of an inverted list
 JUMP = 80.0  # to go to one code somewhere
 START = 60_000.0  # to begin, once for all queries of a call
+FAR = 16  # lists read at least, over the share that may be returned, before a filtered query is done
 HARDER = 4  # times as hard a graph looks under a filter, since the nearest rows may all be kept back
 WIDEST = 4096  # nodes that a graph keeps in view
 PER_NODE = 25  # neighbours that a graph compares for each node it keeps in view
@@ -64,10 +65,11 @@ class Terrain:
     def selector_time(self, share: float, queries: int, effort: Effort) -> float:
         """Nanoseconds a query to search with a bitmap, when this share of the rows is set in it.
 
-        For lists it supposes that as many rows that may be returned have to be met as without a selection.
+        For lists it supposes that twice as many rows that may be returned have to be met as without a filter.
         """
         start, one = START / max(queries, 1), self.width * MULTIPLY + JUMP
         if self.graph:
             return start + self.breadth(effort, share) * PER_NODE * one
-        met = self.rows * min(self.lists, effort.breadth / share) / self.lists if self.lists else self.rows
+        read = max(FAR, 2 * effort.breadth) / share
+        met = self.rows * min(self.lists, read) / self.lists if self.lists else self.rows
         return start + 2 * self.lists * self.width * MULTIPLY + met * (TEST + share * one)
