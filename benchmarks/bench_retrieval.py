@@ -8,7 +8,8 @@ has its own smallest effort, since FAISS leaves that to the caller.
     python benchmarks/bench_retrieval.py                    # 500,000 x 256; graphs take minutes each to build
     python benchmarks/bench_retrieval.py --rows 100000 --kinds ivf_fp16 --peers hnswlib
 
-``x peer`` is the rate over that of the fastest system that is neither ours nor FAISS. Prints tables and writes ``benchmarks/results/retrieval-ROWS.json``. Trust the ratios, which are of the same run.
+``x peer`` is the rate over that of the fastest system that is neither ours nor FAISS. Prints tables and writes
+``benchmarks/results/retrieval-ROWS.json``. Trust the ratios, which are of the same run.
 """
 
 from __future__ import annotations

@@ -87,19 +87,23 @@ def test_a_query_gets_k_rows_however_few_lists_it_was_to_read(clustered: Embeddi
     assert short.trace.breadths == [1, 1, 1]
 
 
-def test_the_trace_names_the_way_of_each_query(clustered: EmbeddingTable) -> None:
-    index = FaissIndex.build(clustered, FaissConfig(nlist=40, nprobe=1))
-    queries = clustered.vectors[1:4]
+def test_the_trace_names_the_way_of_each_query() -> None:
+    vectors = np.random.default_rng(0).standard_normal((40_000, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[::10] = 0
+    table = EmbeddingTable(IdMap.of(map(str, range(40_000))), vectors, "tower")
+    index = FaissIndex.build(table, FaissConfig(nlist=400, nprobe=1))
+    queries = vectors[1:4]
     assert index.search_traced(queries, 3).trace.ways == ["everything"] * 3
-    most = np.arange(2000) < 1900
+    most = np.arange(40_000) < 39_000
     assert index.search_traced(queries, 3, Selection(most)).trace.ways == ["selector"] * 3
-    rare = np.arange(2000) % 200 == 1
+    rare = np.arange(40_000) % 4000 == 1
     trace = index.search_traced(queries, 3, Selection(rare)).trace
     assert str(trace) == "3 by matching rows among 10 rows"
-    seen = [np.arange(size, dtype=np.int32) for size in (2, DROPPED + 1, 1995)]
+    seen = [np.arange(size, dtype=np.int32) for size in (2, DROPPED + 1, 39_995)]
     trace = index.search_traced(queries, 3, Selection(None, seen)).trace
     assert trace.ways == ["over-fetch", "selector", "matching rows"]
-    assert trace.matching == [1800, 1800 - len([row for row in range(DROPPED + 1) if row % 10]), 5]
+    assert trace.matching == [36_000, 36_000 - len([row for row in range(DROPPED + 1) if row % 10]), 5]
 
 
 @pytest.mark.parametrize("kind", ["ivf_flat", "hnsw"])
