@@ -40,7 +40,7 @@ from recsys.index.recall import recall, true_scores
 from recsys.index.selection import Mask, Selection
 from recsys.types import FloatArray, IdMap
 
-PER_CLUSTER, NOISE = 500, 2.0
+PER_CLUSTER, NOISE = 500, 1.5
 TARGET, K, DEEP = 0.95, 10, 100
 QUERIES, SINGLE, WINDOWS = 500, 150, 5
 SHARES = (0.01, 0.1)

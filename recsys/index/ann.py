@@ -223,19 +223,23 @@ class FaissIndex:
             for query in which.tolist():
                 trace.breadths[query] = breadth
 
-        while (least := positions[:, -1].min()) < 0 and breadth < self.terrain.limit:
+        while positions[:, -1].min() < 0 and breadth < self.terrain.limit:
             breadth = min(WIDENING * breadth, self.terrain.limit)
             again(np.flatnonzero(positions[:, -1] < 0), breadth)
+        left = np.flatnonzero(positions[:, -1] < 0)  # a graph need not reach everything
         if bitmap is not None and breadth < self.terrain.lists and depth < matching:
             wanted = self._unread.breadths(queries, scores[:, -1], share, depth)
-            wanted = np.minimum(2 ** np.ceil(np.log2(np.maximum(wanted, 1))), self.terrain.limit).astype(np.int64)
-            wanted[wanted <= trace.breadths] = 0
-            for more in np.unique(wanted[wanted > 0]).tolist():
-                again(np.flatnonzero(wanted == more), more)
+            wanted = np.minimum(2 ** np.ceil(np.log2(np.maximum(wanted, 1))), self.terrain.limit)  # few calls
+            far = np.flatnonzero(wanted > trace.breadths)
+            reading = sum(self.terrain.reading_time(lists, share) for lists in wanted[far].tolist())
+            if reading > len(far) * self.terrain.comparing_time(matching, len(far)):
+                left = far
+            else:
+                for lists in np.unique(wanted[far]).tolist():
+                    again(far[wanted[far] == lists], int(lists))
         found = Answers(*self.in_rows(positions, scores), trace)
-        if least < 0:  # a graph need not reach everything
-            short = np.flatnonzero(positions[:, -1] < 0)
-            found.put(short, self._compare(queries[short], depth, allowed, Selection()))
+        if len(left):
+            found.put(left, self._compare(queries[left], depth, allowed, Selection()))
         if depth == k:
             return found
         answers = Answers.none(k, trace)

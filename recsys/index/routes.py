@@ -67,9 +67,12 @@ class Terrain:
 
         For lists it supposes that twice as many rows that may be returned have to be met as without a filter.
         """
-        start, one = START / max(queries, 1), self.width * MULTIPLY + JUMP
+        start = START / max(queries, 1)
         if self.graph:
-            return start + self.breadth(effort, share) * PER_NODE * one
-        read = max(FAR, 2 * effort.breadth) / share
-        met = self.rows * min(self.lists, read) / self.lists if self.lists else self.rows
-        return start + 2 * self.lists * self.width * MULTIPLY + met * (TEST + share * one)
+            return start + self.breadth(effort, share) * PER_NODE * (self.width * MULTIPLY + JUMP)
+        return start + self.reading_time(max(FAR, 2 * effort.breadth) / share, share)
+
+    def reading_time(self, lists: float, share: float) -> float:
+        """Nanoseconds to read so many lists through a bitmap, the way to them included."""
+        met = self.rows * min(self.lists, lists) / self.lists if self.lists else self.rows
+        return 2 * self.lists * self.width * MULTIPLY + met * (TEST + share * (self.width * MULTIPLY + JUMP))

@@ -88,8 +88,10 @@ def test_a_query_gets_k_rows_however_few_lists_it_was_to_read(clustered: Embeddi
 
 
 def test_the_trace_names_the_way_of_each_query() -> None:
-    vectors = np.random.default_rng(0).standard_normal((40_000, 16)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((400, 16))[np.arange(40_000) % 400]  # close to 400 centres
+    vectors += 0.1 * generator.standard_normal((40_000, 16))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     vectors[::10] = 0
     table = EmbeddingTable(IdMap.of(map(str, range(40_000))), vectors, "tower")
     index = FaissIndex.build(table, FaissConfig(nlist=400, nprobe=1))
