@@ -9,16 +9,21 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pipelines.answers import open_engine, read_picture, show_slate
+from pipelines.build_index import told
 from pipelines.config import DEFAULT, WORLD, validated
 from pipelines.console import Console
 from pipelines.dataset import DatasetConfig, ingested_table, make_dataset
+from pipelines.index_plan import gigabytes, show_plan
+from pipelines.index_commands import gc, list_generations, rollback
 from pipelines.quickstart import show_report, show_tower_report, tour
 from pipelines.run import Run
 from pipelines.run_config import load_run_config
 from pipelines.runtime import RuntimeConfig
 from pipelines.status import show_status
 from recsys.artifacts import ArtifactStore
-from recsys.exceptions import RecsysError
+from recsys.exceptions import ConfigError, RecsysError
+from recsys.index.generation import IndexConfig
+from recsys.index.plan import plan
 from recsys.types import ItemId, UserId
 
 app = typer.Typer(
@@ -27,6 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Multimodal search and recommendation: from notes with pictures and text to ranked answers.",
 )
+
+index_app = typer.Typer(invoke_without_command=True)
+app.add_typer(index_app, name="index")
 
 Home = Annotated[Path, typer.Option(help="Home folder: everything made is kept here.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -166,17 +174,47 @@ def evaluate_tower(home: Home = HOME, config: Config = DEFAULT, json: Json = Fal
     console.finish()
 
 
-@app.command()
-def index(home: Home = HOME, config: Config = DEFAULT, json: Json = False) -> None:
-    """Build an index generation over the current vectors and measure its recall against exact search."""
+@index_app.callback()
+def index(
+    context: typer.Context,
+    home: Home = HOME,
+    config: Config = DEFAULT,
+    recall_target: Annotated[float | None, typer.Option(help="Of the k nearest: search is tuned to it.")] = None,
+    k: Annotated[int | None, typer.Option("--k", "-k", min=1, help="Neighbours that the target speaks of.")] = None,
+    memory: Annotated[str | None, typer.Option(help="That the index may use, such as 16GB.")] = None,
+    json: Json = False,
+) -> None:
+    """Build an index generation over the current vectors, tune its search and measure it against exact search."""
+    if context.invoked_subcommand is not None:
+        return
     console = Console(json)
-    run = Run(home, load_run_config(config), console)
+    asked = {"recall_target": recall_target, "k": k, "memory_gb": None if memory is None else gigabytes(memory)}
+    chosen = {"index": {name: value for name, value in asked.items() if value is not None}}
+    run = Run(home, load_run_config(config, chosen), console)
     artifact = run.index(run.store.current("embeddings"))
     current = {kind: run.store.current(kind) for kind in ("dataset", "tower", "embeddings")}
     run.hybrid(**current, lexical=run.lexical(current["dataset"]))
-    console.say(" ".join(f"{name} {value:.4g}" for name, value in artifact.manifest.metrics.items()))
+    console.say(told(artifact))
     console.say("Next: [bold]recsys train-ranker[/], or [bold]recsys search TEXT[/]")
     console.finish(**artifact.manifest.metrics)
+
+
+@index_app.command("plan")
+def index_plan(
+    items: Annotated[float, typer.Option(help="Number of vectors, such as 1e9.")],
+    width: Annotated[int, typer.Option(help="Of a vector.")],
+    memory: Annotated[str, typer.Option(help="Of one machine, such as 64GB.")],
+    recall_target: Annotated[float, typer.Option(help="That search would be tuned to.")] = IndexConfig().recall_target,
+    json: Json = False,
+) -> None:
+    """Work out kind, shards, memory, recall and build time of an index that is not built yet, and show how."""
+    console = Console(json)
+    show_plan(plan(int(items), width, gigabytes(memory), recall_target, IndexConfig().exact_below), console)
+
+
+index_app.command("list")(list_generations)
+index_app.command("rollback")(rollback)
+index_app.command("gc")(gc)
 
 
 @app.command("train-user-tower")

@@ -1,6 +1,7 @@
 """Plots of the report as inline SVG, in the colours of the page around them (light or dark). The home of matplotlib.
 
-Text stays text, set in the font of the page. Labels are names of sources, systems and features: Latin script.
+Text stays text, set in the font of the page. Labels are names of sources, systems and features: Latin script. A plot
+that stands beside an artifact, and not in a page, is a PNG on white.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any
 
 import matplotlib as mpl
@@ -18,6 +19,7 @@ from recsys.evaluation.intervals import Estimate
 from recsys.evaluation.report import Curve
 from recsys.evaluation.retrieval import SourceResult
 from recsys.evaluation.tower_report import FigureRow, figure_label
+from recsys.index.tuning import Tuning
 
 # Stand-ins that the page's CSS variables replace in the finished SVG.
 INK, MUTED, GRID, ACCENT, SECOND, THIRD, QUIET = (f"#01020{n}" for n in range(3, 10))
@@ -50,6 +52,7 @@ STYLE = {
     "legend.frameon": False,
 }
 WIDTH_INCHES = 7.6
+ON_WHITE = {INK: "#1f1d1b", MUTED: "#77706a", GRID: "#e9e3dc", ACCENT: "#d9344a"}  # of page.css
 
 
 def retrieval_bars(results: Sequence[SourceResult], metrics: Sequence[str], alt: str) -> str:
@@ -139,6 +142,37 @@ def curve_lines(curve: Curve, alt: str) -> str:
         axes.tick_params(axis="y", labelcolor=MUTED)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(curve.series), fontsize=9)
         return _svg(figure, alt)
+
+
+def tuning_curve(tuning: Tuning) -> bytes:
+    """Recall against the median time of a query, a line for each number of answers refined; a PNG."""
+    style = {key: ON_WHITE.get(value, value) if isinstance(value, str) else value for key, value in STYLE.items()}
+    with mpl.rc_context(style | {"axes.spines.left": True}):
+        figure = Figure(figsize=(WIDTH_INCHES, 0.6 * WIDTH_INCHES), layout="constrained")
+        axes = figure.add_subplot()
+        for refine in sorted({point.refine for point in tuning.points}):
+            line = [point for point in tuning.points if point.refine == refine]
+            label = f"{refine:g} k refined" if refine > 1 else None
+            axes.plot([point.milliseconds for point in line], [point.recall for point in line], "o-", label=label)
+            for point in line:
+                axes.annotate(
+                    f"{point.breadth}",
+                    (point.milliseconds, point.recall),
+                    xytext=(4, -10),
+                    textcoords="offset points",
+                    fontsize=8,
+                )
+        chosen = tuning.chosen
+        axes.plot(chosen.milliseconds, chosen.recall, "o", markersize=14, fillstyle="none", color=ON_WHITE[ACCENT])
+        axes.axhline(tuning.target, color=ON_WHITE[MUTED], linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.set_xlabel("median ms of one query")
+        axes.set_ylabel(f"recall@{tuning.k}")
+        axes.set_title(str(tuning), fontsize=10, loc="left")
+        if any(point.refine > 1 for point in tuning.points):
+            axes.legend(loc="lower right", fontsize=9)
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=120)
+        return buffer.getvalue()
 
 
 def _bars(

@@ -44,6 +44,6 @@ def check_queries(queries: FloatArray, width: int) -> None:
             f"Queries of shape {queries.shape} do not fit an index of width {width}.",
             "Give one row per query, encoded with the tower of the index.",
         )
-    finite = np.isfinite(queries).all(axis=1)
-    if not finite.all():
-        raise ArtifactError(f"Query {int(np.argmin(finite))} is not finite.", "Check the encoder's output.")
+    if not np.isfinite(queries).all():
+        first = int(np.argmin(np.isfinite(queries).all(axis=1)))
+        raise ArtifactError(f"Query {first} is not finite.", "Check the encoder's output.")

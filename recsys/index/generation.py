@@ -1,7 +1,7 @@
 """IndexGeneration: one published index, bound to its embedding table, ids and tower, with its measured recall.
 
 A generation is a directory: ``table/`` (vectors, ids, fingerprint), ``index.faiss`` (not for exact search) and
-``generation.json`` (resolved settings and recall against exact search).
+``generation.json`` (resolved settings, why this kind, how search was tuned, and recall against exact search).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,30 +20,39 @@ from recsys.embeddings.table import EmbeddingTable
 from recsys.exceptions import FingerprintMismatchError
 from recsys.index.ann import FaissConfig, FaissIndex
 from recsys.index.base import VectorIndex
+from recsys.index.choice import Choice, choose
 from recsys.index.exact import ExactIndex
+from recsys.index.kinds import Effort
+from recsys.index.recall import recall, true_scores, without_self
+from recsys.index.tuning import tune
 from recsys.types import FloatArray, IdMap, RowArray
 
 RECALL_AT = (10, 50)
-RECALL_QUERIES = 500
-SCORE_TOLERANCE = 1e-6  # two libraries may differ by so much on one inner product
+RECALL_QUERIES = 500  # for tuning, and as many others for the recall that is reported
 FAISS_FILE = "index.faiss"
+GENERATION_FILE = "generation.json"
 
 
 class IndexConfig(BaseConfig):
-    """Which index to build.
+    """Which index to build, and what its search is tuned to.
 
-    ``auto`` searches exactly below ``exact_below`` vectors, where it is quick enough, and with FAISS from there on.
+    ``auto`` searches exactly below ``exact_below`` vectors, where it is quick enough, and from there on chooses the
+    kind of FAISS index by width, memory and recall target. ``faiss`` builds what ``faiss`` says.
     """
 
     kind: Literal["auto", "exact", "faiss"] = "auto"
     exact_below: int = Field(default=50_000, ge=0)
+    recall_target: float = Field(default=0.95, gt=0, le=1)  # of k neighbours, where ``faiss`` leaves search to tune
+    k: int = Field(default=100, ge=1)
+    memory_gb: float | None = Field(default=None, gt=0)  # that ``auto`` may use; default: no bound
     faiss: FaissConfig = FaissConfig()
 
-    def kind_for(self, rows: int) -> Literal["exact", "faiss"]:
-        """The kind that is built for this many rows."""
+    def choice(self, rows: int, width: int) -> Choice:
+        """What is built for so many vectors, and why."""
         if self.kind == "auto":
-            return "exact" if rows < self.exact_below else "faiss"
-        return self.kind
+            return choose(rows, width, self.recall_target, self.memory_gb, self.exact_below)
+        kind = "exact" if self.kind == "exact" else self.faiss.kind
+        return Choice(kind, f"{kind}, as configured")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +73,8 @@ class IndexGeneration:
     def open(cls, path: Path) -> IndexGeneration:
         """Open what :func:`build_generation` wrote; FAISS files are memory-mapped."""
         table = EmbeddingTable.open(path / "table")
-        made = json.loads((path / "generation.json").read_text())
-        faiss_kind = made["kind"] == "faiss"
-        index = FaissIndex.open(path / FAISS_FILE, len(table.ids)) if faiss_kind else ExactIndex(table)
+        made = json.loads((path / GENERATION_FILE).read_text())
+        index = ExactIndex(table) if made["kind"] == "exact" else FaissIndex.open(path / FAISS_FILE, table)
         return cls(table, index, made["metrics"])
 
     @property
@@ -97,28 +105,35 @@ class IndexGeneration:
 
 
 def build_generation(table: EmbeddingTable, config: IndexConfig, path: Path) -> dict[str, float]:
-    """Build an index over a table, measure it against exact search, and write the generation into a directory.
+    """Build an index over a table, tune it, measure it against exact search, and write the generation into a directory.
 
     Returns:
-        ``rows`` of the table, ``indexed`` vectors (the others are zero), ``recall@10`` and ``recall@50``.
+        ``rows`` of the table, ``indexed`` vectors (the others are zero), ``recall@10`` and ``recall@50`` of queries
+        that it was not tuned by.
 
     Raises:
         ArtifactError: a vector is neither of unit length nor zero.
     """
     table.save(path / "table")
     exact = ExactIndex(table)
-    kind = config.kind_for(len(table.ids))
-    filled = np.flatnonzero(table.vectors.any(axis=1))
+    filled = np.flatnonzero(table.vectors.any(axis=1)).astype(np.int32)
+    choice = config.choice(len(table.ids), table.width)
+    made: dict[str, Any] = {"kind": choice.kind, "reason": choice.reason, "config": config.model_dump(mode="json")}
     metrics: dict[str, float] = {"rows": len(table.ids), "indexed": len(filled)}
-    if kind == "faiss":
-        built = FaissIndex.build(table, config.faiss)
-        built.save(path / FAISS_FILE)
-        queries = np.random.default_rng(0).choice(filled, min(RECALL_QUERIES, len(filled)), replace=False)
-        metrics |= recall_against_exact(built, exact, table, np.sort(queries).astype(np.int32))
-    else:
+    if choice.kind == "exact":
         metrics |= {f"recall@{k}": 1.0 for k in RECALL_AT}
-    made = {"kind": kind, "config": config.model_dump(mode="json"), "metrics": metrics}
-    (path / "generation.json").write_text(json.dumps(made, indent=2))
+    else:
+        settings = config.faiss.model_copy(update={"kind": choice.kind})
+        index = FaissIndex.build(table, settings)
+        sample = np.random.default_rng(0).permutation(filled)[: 2 * RECALL_QUERIES]
+        held_out, tuning = np.sort(sample[: len(sample) - len(sample) // 2]), np.sort(sample[len(sample) // 2 :])
+        if settings.tunable and len(tuning):
+            tuned = tune(index, exact, table.vectors, tuning, config.k, config.recall_target)
+            index = index.with_effort(Effort(tuned.chosen.breadth, tuned.chosen.refine))
+            made["tuning"] = tuned.model_dump(mode="json")
+        index.save(path / FAISS_FILE)
+        metrics |= recall_against_exact(index, exact, table, held_out)
+    (path / GENERATION_FILE).write_text(json.dumps(made | {"metrics": metrics}, indent=2))
     return metrics
 
 
@@ -137,20 +152,7 @@ def recall_against_exact(
     """
     depth = max(RECALL_AT)
     vectors = np.asarray(table.vectors[queries])
-    found = _without_self(*index.search(vectors, depth + 1), queries)
-    truth = _without_self(*exact.search(vectors, depth + 1), queries)
-    recall = {}
-    for k in RECALL_AT:
-        true = np.isfinite(truth[:, :k])
-        worst = np.where(true, truth[:, :k], np.inf).min(axis=1, keepdims=True)
-        recall[f"recall@{k}"] = float((found[:, :k] >= worst - SCORE_TOLERANCE).sum() / max(true.sum(), 1))
-    return recall
-
-
-def _without_self(rows: RowArray, scores: FloatArray, queries: RowArray) -> FloatArray:
-    """Scores ``[q, k - 1]`` with the query's own entry (or, where it was not found, the last entry) taken out."""
-    own = rows == queries[:, None]
-    last = np.arange(rows.shape[1]) == rows.shape[1] - 1
-    drop = np.where(own.any(axis=1, keepdims=True), own, last)
-    kept: FloatArray = scores[~drop].reshape(len(rows), -1)
-    return kept
+    rows, _ = index.search(vectors, depth + 1)
+    found = without_self(rows, true_scores(table.vectors, vectors, rows), queries)
+    truth = without_self(*exact.search(vectors, depth + 1), queries)
+    return {f"recall@{k}": recall(found[:, :k], truth[:, :k]) for k in RECALL_AT}

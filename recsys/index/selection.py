@@ -25,9 +25,13 @@ class Selection:
     allowed: Mask | None = None
     excluded: Sequence[RowArray] | None = None
 
-    def of(self, queries: slice) -> Selection:
+    def of(self, queries: slice | npt.NDArray[np.int64]) -> Selection:
         """The same for some of the queries."""
-        return self if self.excluded is None else Selection(self.allowed, self.excluded[queries])
+        if self.excluded is None:
+            return self
+        if isinstance(queries, slice):
+            return Selection(self.allowed, self.excluded[queries])
+        return Selection(self.allowed, [self.excluded[query] for query in queries])
 
     def mask(self, query: int, rows: int) -> Mask:
         """What one query may return, a new ``[rows]``."""

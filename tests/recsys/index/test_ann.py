@@ -7,9 +7,10 @@ import pytest
 
 from recsys.embeddings.table import EmbeddingTable
 from recsys.exceptions import ArtifactError, ConfigError
-from recsys.index.ann import FaissConfig, FaissIndex
+from recsys.index.ann import DROPPED, FaissConfig, FaissIndex
 from recsys.index.exact import ExactIndex
-from recsys.types import IdMap
+from recsys.index.selection import Selection
+from recsys.types import NO_ROW, IdMap
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +22,6 @@ def clustered() -> EmbeddingTable:
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     vectors[::10] = 0
     return EmbeddingTable(IdMap.of(f"i{row}" for row in range(2000)), vectors, "tower")
-
-
-@pytest.mark.parametrize("kind", ["flat", "ivf"])
-def test_saved_and_mapped_index_answers_as_before(clustered: EmbeddingTable, tmp_path: Path, kind: str) -> None:
-    built = FaissIndex.build(clustered, FaissConfig(kind=kind))
-    built.save(tmp_path / "index.faiss")
-    opened = FaissIndex.open(tmp_path / "index.faiss", len(clustered.ids))
-    queries = clustered.vectors[1:100:10]
-    for before, after in zip(built.search(queries, 20), opened.search(queries, 20), strict=True):
-        np.testing.assert_array_equal(before, after)
-    assert len(opened) == 2000
 
 
 def test_same_seed_same_file_another_seed_another(clustered: EmbeddingTable, tmp_path: Path) -> None:
@@ -64,22 +54,75 @@ def test_zero_vectors_are_never_found(clustered: EmbeddingTable) -> None:
 
 def test_lists_are_four_root_n_unless_they_would_be_too_short(clustered: EmbeddingTable) -> None:
     index = FaissIndex.build(clustered, FaissConfig())
-    assert index._index.nlist == 1800 // 39
+    assert index.terrain.lists == 1800 // 39
     generator = np.random.default_rng(0)
     vectors = generator.standard_normal((30_000, 4)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     large = EmbeddingTable(IdMap.of(map(str, range(30_000))), vectors, "tower")
-    assert FaissIndex.build(large, FaissConfig())._index.nlist == int(4 * 30_000**0.5)
+    assert FaissIndex.build(large, FaissConfig()).terrain.lists == int(4 * 30_000**0.5)
 
 
-def test_nothing_to_index_and_too_many_lists_are_refused(clustered: EmbeddingTable) -> None:
-    blank = EmbeddingTable(IdMap.of(["a", "b"]), np.zeros((2, 4), np.float32), "tower")
-    with pytest.raises(ArtifactError, match="None of the 2 items has a vector"):
-        FaissIndex.build(blank, FaissConfig())
+def test_too_many_lists_are_refused(clustered: EmbeddingTable) -> None:
     with pytest.raises(ConfigError, match="nlist = 1801 exceeds the 1800 vectors"):
         FaissIndex.build(clustered, FaissConfig(nlist=1801))
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_file_of_another_table_are_refused(clustered: EmbeddingTable, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"no index file .*gone\.faiss"):
-        FaissIndex.open(tmp_path / "gone.faiss", 3)
+        FaissIndex.open(tmp_path / "gone.faiss", clustered)
+    FaissIndex.build(clustered, FaissConfig(kind="flat")).save(tmp_path / "index.faiss")
+    for other in (clustered.vectors[:1999], clustered.vectors[:, :8]):
+        vectors = other / np.maximum(np.linalg.norm(other, axis=1, keepdims=True), 1e-9)
+        table = EmbeddingTable(IdMap.of(map(str, range(len(other)))), vectors, "tower")
+        with pytest.raises(ArtifactError, match="was not built from this table"):
+            FaissIndex.open(tmp_path / "index.faiss", table)
+
+
+def test_a_query_gets_k_rows_however_few_lists_it_was_to_read(clustered: EmbeddingTable) -> None:
+    index = FaissIndex.build(clustered, FaissConfig(nlist=40, nprobe=1))
+    answers = index.search_traced(clustered.vectors[1:4], 1000)
+    assert (answers.rows != NO_ROW).all()
+    assert min(answers.trace.breadths) > 1
+    short = index.search_traced(clustered.vectors[1:4], 3)
+    assert short.trace.breadths == [1, 1, 1]
+
+
+def test_the_trace_names_the_way_of_each_query() -> None:
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((400, 16))[np.arange(40_000) % 400]  # close to 400 centres
+    vectors += 0.1 * generator.standard_normal((40_000, 16))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    vectors[::10] = 0
+    table = EmbeddingTable(IdMap.of(map(str, range(40_000))), vectors, "tower")
+    index = FaissIndex.build(table, FaissConfig(nlist=400, nprobe=1))
+    queries = vectors[1:4]
+    assert index.search_traced(queries, 3).trace.ways == ["everything"] * 3
+    most = np.arange(40_000) < 39_000
+    assert index.search_traced(queries, 3, Selection(most)).trace.ways == ["selector"] * 3
+    rare = np.arange(40_000) % 4000 == 1
+    trace = index.search_traced(queries, 3, Selection(rare)).trace
+    assert str(trace) == "3 by matching rows among 10 rows"
+    seen = [np.arange(size, dtype=np.int32) for size in (2, DROPPED + 1, 39_995)]
+    trace = index.search_traced(queries, 3, Selection(None, seen)).trace
+    assert trace.ways == ["over-fetch", "selector", "matching rows"]
+    assert trace.matching == [36_000, 36_000 - len([row for row in range(DROPPED + 1) if row % 10]), 5]
+
+
+@pytest.mark.parametrize("kind", ["ivf_flat", "hnsw"])
+def test_recall_under_a_filter_is_as_without(clustered: EmbeddingTable, kind: str) -> None:
+    """With a filter that has nothing to do with the vectors, and with one that keeps a few far clusters only."""
+    index = FaissIndex.build(clustered, FaissConfig(kind=kind, nlist=40, nprobe=6, ef_search=40))
+    exact = ExactIndex(clustered)
+    queries = clustered.vectors[1:2000:20]
+    far = np.zeros(2000, np.bool_)
+    far[np.argsort(clustered.vectors @ queries[0])[:400]] = True
+
+    def recall(selection: Selection | None) -> float:
+        found, _ = index.search(queries, 10, selection)
+        truth, _ = exact.search(queries, 10, selection)
+        return float((found[:, :, None] == truth[:, None, :]).any(axis=1).mean())
+
+    without = recall(None)
+    assert 0.7 < without < 1
+    for mask in (np.random.default_rng(1).random(2000) < 0.3, far):
+        assert recall(Selection(mask)) >= without - 0.02

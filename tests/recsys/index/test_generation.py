@@ -60,15 +60,33 @@ def test_recall_agrees_with_counting_neighbours_by_hand(table: EmbeddingTable) -
 
 
 def test_auto_is_exact_below_its_bound_and_faiss_from_it_on(table: EmbeddingTable, tmp_path: Path) -> None:
-    for bound, kind in [(3001, "exact"), (3000, "faiss")]:
+    for bound, kind in [(3001, "exact"), (3000, "ivf_fp16")]:
         build_generation(table, IndexConfig(exact_below=bound), tmp_path)
-        assert json.loads((tmp_path / "generation.json").read_text())["kind"] == kind
-    assert IndexConfig().kind_for(49_999) == "exact"
-    assert IndexConfig().kind_for(50_000) == "faiss"
+        made = json.loads((tmp_path / "generation.json").read_text())
+        assert made["kind"] == kind
+        assert made["reason"].startswith("3,000 vectors of width 8")
+    assert IndexConfig().choice(49_999, 64).kind == "exact"
+    assert IndexConfig().choice(50_000, 64).kind == "ivf_fp16"
+
+
+def test_a_built_index_is_tuned_to_the_target_unless_its_effort_is_given(table: EmbeddingTable, tmp_path: Path) -> None:
+    efforts = []
+    for target in (0.5, 0.9):
+        build_generation(table, IndexConfig(exact_below=0, recall_target=target, k=20), tmp_path)
+        tuning = json.loads((tmp_path / "generation.json").read_text())["tuning"]
+        assert (tuning["parameter"], tuning["k"], tuning["target"]) == ("nprobe", 20, target)
+        assert tuning["chosen"]["recall"] >= target
+        assert all(point["recall"] < target for point in tuning["points"][:-1])
+        efforts.append(IndexGeneration.open(tmp_path).index.effort.breadth)
+        assert efforts[-1] == tuning["chosen"]["breadth"]
+    assert 1 <= efforts[0] < efforts[1]
+    build_generation(table, IndexConfig(kind="faiss", faiss=FaissConfig(nprobe=3)), tmp_path)
+    assert "tuning" not in json.loads((tmp_path / "generation.json").read_text())
+    assert IndexGeneration.open(tmp_path).index.effort.breadth == 3
 
 
 def test_a_rebuild_in_a_half_filled_directory_gives_the_same_files(table: EmbeddingTable, tmp_path: Path) -> None:
-    config = IndexConfig(kind="faiss")
+    config = IndexConfig(kind="faiss", faiss=FaissConfig(nprobe=4))  # a tuned one holds times, which differ
     fresh, resumed = tmp_path / "fresh", tmp_path / "resumed"
     (resumed / "table").mkdir(parents=True)
     (resumed / "table" / "vectors.npy").write_bytes(b"half")
