@@ -13,15 +13,15 @@ from pipelines.build_index import told
 from pipelines.config import DEFAULT, WORLD, validated
 from pipelines.console import Console
 from pipelines.dataset import DatasetConfig, ingested_table, make_dataset
-from pipelines.index_plan import gigabytes, show_plan
 from pipelines.index_commands import gc, list_generations, rollback
+from pipelines.index_plan import gigabytes, show_plan
 from pipelines.quickstart import show_report, show_tower_report, tour
 from pipelines.run import Run
 from pipelines.run_config import load_run_config
 from pipelines.runtime import RuntimeConfig
 from pipelines.status import show_status
 from recsys.artifacts import ArtifactStore
-from recsys.exceptions import ConfigError, RecsysError
+from recsys.exceptions import RecsysError
 from recsys.index.generation import IndexConfig
 from recsys.index.plan import plan
 from recsys.types import ItemId, UserId
