@@ -30,6 +30,7 @@ from recsys.reranking.diversity import SSDConfig
 from recsys.reranking.slate import Slate, diverse_slate
 from recsys.retrieval.base import CandidateSource
 from recsys.retrieval.dense import DenseConfig, DenseSource
+from recsys.retrieval.ease import EaseConfig, EaseSource
 from recsys.retrieval.fusion import Fused, reciprocal_rank_fusion
 from recsys.retrieval.item_to_item import ItemToItemConfig, ItemToItemSource
 from recsys.retrieval.next_item import NextItemConfig, NextItemSource
@@ -72,12 +73,22 @@ class CascadeConfig(BaseConfig):
     dense: DenseConfig = DenseConfig()
     item_to_item: Mapping[str, ItemToItemConfig] = ITEM_TO_ITEM
     next_item: Mapping[str, NextItemConfig] = NEXT_ITEM
+    ease: Mapping[str, EaseConfig] = {}
     popularity: PopularityConfig = PopularityConfig()
     diversity: SSDConfig = SSDConfig()
 
     @model_validator(mode="after")
     def _weights_are_of_sources(self) -> CascadeConfig:
-        sources = ["popularity", *self.item_to_item, *self.next_item, "text-only", "image-only", "both", USER_TOWER]
+        sources = [
+            "popularity",
+            *self.item_to_item,
+            *self.next_item,
+            *self.ease,
+            "text-only",
+            "image-only",
+            "both",
+            USER_TOWER,
+        ]
         for name in self.retrieval.weights:
             if name not in sources:
                 raise ValueError(f"there is no source {name!r} to weigh; there are {', '.join(sources)}")
@@ -149,6 +160,7 @@ class Cascade:
             PopularitySource(interactions, config.popularity, "popularity"),
             *(ItemToItemSource(interactions, settings, name) for name, settings in config.item_to_item.items()),
             *(NextItemSource(interactions, settings, name) for name, settings in config.next_item.items()),
+            *(EaseSource(interactions, settings, name) for name, settings in config.ease.items()),
             DenseSource(tables["text"], ExactIndex(tables["text"]), config.dense, "text-only"),
             DenseSource(tables["image"], ExactIndex(tables["image"]), config.dense, "image-only"),
             DenseSource(fused, index or ExactIndex(fused), config.dense, "both"),

@@ -15,6 +15,7 @@ from recsys.exceptions import ArtifactError
 from recsys.index.exact import ExactIndex
 from recsys.retrieval.base import CandidateSource
 from recsys.retrieval.dense import DenseConfig, DenseSource
+from recsys.retrieval.ease import EaseConfig, EaseSource
 from recsys.retrieval.item_to_item import ItemToItemConfig, ItemToItemSource, cosine
 from recsys.retrieval.matrix import CELLS_PER_BLOCK, user_blocks
 from recsys.retrieval.next_item import NextItemConfig, NextItemSource
@@ -77,6 +78,7 @@ KINDS: dict[str, Callable[[Interactions], CandidateSource]] = {
     "cosine": lambda data: ItemToItemSource(data, ItemToItemConfig(similarity="cosine")),
     "transition": lambda data: ItemToItemSource(data, ItemToItemConfig(similarity="transition")),
     "next item": lambda data: NextItemSource(data, NextItemConfig(ridge=1)),
+    "ease": lambda data: EaseSource(data, EaseConfig(ridge=1)),
     "user tower": lambda _: user_tower(1),
     "user tower, three interests": lambda _: user_tower(3),
     "popularity": lambda data: PopularitySource(data, PopularityConfig()),
@@ -257,3 +259,26 @@ def test_user_tower_finds_what_comparing_with_every_item_finds() -> None:
     shorter = ExactIndex(EmbeddingTable(IdMap.of(source.items.ids.ids[:29]), source.items.vectors[:29], "user tower"))
     with pytest.raises(ArtifactError, match="holds 29 vectors, the table 30"):
         UserTowerSource(source.tower, source.items, shorter)
+
+
+def test_ease_reconstructs_each_item_from_the_others_as_well_as_ridge_regression_can() -> None:
+    """Column j of the weights is the ridge regression of item j on all other items, its own weight held at 0."""
+    data = random_interactions()
+    source = EaseSource(data, EaseConfig(ridge=3))
+    engaged = np.zeros((len(data.users_map), N_ITEMS))
+    engaged[data.users, data.items] = 1
+    engaged = engaged[:, source.known]
+    for item in range(len(source.known)):
+        others = np.arange(len(source.known)) != item
+        x, y = engaged[:, others], engaged[:, item]
+        best = np.linalg.solve(x.T @ x + 3 * np.eye(x.shape[1]), x.T @ y)
+        np.testing.assert_allclose(source.weights[others, item], best, atol=1e-5)
+        assert source.weights[item, item] == 0
+
+
+def test_ease_asks_with_what_is_recent() -> None:
+    data = random_interactions()
+    source = EaseSource(data, EaseConfig(ridge=3, last=2, decay=0.5))
+    place = {int(item): number for number, item in enumerate(source.known)}
+    scores = source.score_all(Histories.of([[7, 1, 2]]))[0, source.known]
+    np.testing.assert_allclose(scores, source.weights[place[2]] + 0.5 * source.weights[place[1]], atol=1e-6)
