@@ -24,6 +24,7 @@ from recsys.artifacts import ArtifactStore
 from recsys.exceptions import RecsysError
 from recsys.index.generation import IndexConfig
 from recsys.index.plan import plan
+from recsys.retrieval.filters import Filter, parse_filter
 from recsys.types import ItemId, UserId
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ Config = Annotated[Path, typer.Option(help="TOML file that describes the run.")]
 RuntimeKind = Annotated[Literal["inline", "ray"], typer.Option("--runtime", help="Where jobs run.")]
 RayAddress = Annotated[str | None, typer.Option(help="A running Ray cluster to use; implies --runtime ray.")]
 Count = Annotated[int, typer.Option("--k", "-k", min=1, help="How many items.")]
+Where = Annotated[str | None, typer.Option(help="What the notes must satisfy, such as 'language in (zh, en)'.")]
 HOME = Path("artifacts")
 
 
@@ -264,6 +266,7 @@ def evaluate(home: Home = HOME, config: Config = DEFAULT, json: Json = False) ->
 def search(
     text: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
     image: Annotated[Path | None, typer.Option(help="A picture to look for, alone or with the text.")] = None,
+    where: Where = None,
     rerank: Annotated[bool, typer.Option(help="Let the tower look at the first results again.")] = False,
     k: Count = 10,
     home: Home = HOME,
@@ -271,7 +274,7 @@ def search(
 ) -> None:
     """Notes that fit a text, look like a picture, or both."""
     picture = read_picture(image) if image else None
-    slate = open_engine(ArtifactStore(home)).search(text, picture, k, rerank)
+    slate = open_engine(ArtifactStore(home)).search(text, picture, k, rerank, _filter(where))
     show_slate(slate, " + ".join(str(part) for part in (text, image) if part is not None), Console(json))
 
 
@@ -285,16 +288,25 @@ def recommend(
 
 @app.command()
 def similar(
-    item: Annotated[str, typer.Argument(help="Item id.")], k: Count = 10, home: Home = HOME, json: Json = False
+    item: Annotated[str, typer.Argument(help="Item id.")],
+    where: Where = None,
+    k: Count = 10,
+    home: Home = HOME,
+    json: Json = False,
 ) -> None:
     """Notes related to one note."""
-    show_slate(open_engine(ArtifactStore(home)).related(ItemId(item), k), f"related to {item}", Console(json))
+    slate = open_engine(ArtifactStore(home)).related(ItemId(item), k, _filter(where))
+    show_slate(slate, f"related to {item}", Console(json))
 
 
 @app.command()
 def status(home: Home = HOME, json: Json = False) -> None:
     """What stands in the home folder, and what each part was made from."""
     show_status(ArtifactStore(home), Console(json))
+
+
+def _filter(where: str | None) -> Filter | None:
+    return parse_filter(where) if where is not None else None
 
 
 def _runtime(kind: Literal["inline", "ray"], ray_address: str | None) -> RuntimeConfig:

@@ -24,6 +24,7 @@ from recsys.index.choice import Choice, choose
 from recsys.index.exact import ExactIndex
 from recsys.index.kinds import Effort
 from recsys.index.recall import recall, true_scores, without_self
+from recsys.index.selection import Selection
 from recsys.index.tuning import tune
 from recsys.types import FloatArray, IdMap, RowArray
 
@@ -85,13 +86,16 @@ class IndexGeneration:
     def fingerprint(self) -> str:
         return self.table.fingerprint
 
-    def search(self, queries: FloatArray, k: int, fingerprint: str) -> tuple[RowArray, FloatArray]:
+    def search(
+        self, queries: FloatArray, k: int, fingerprint: str, selection: Selection | None = None
+    ) -> tuple[RowArray, FloatArray]:
         """The k most similar items of each query.
 
         Args:
             queries: float32 ``[q, d]``, unit length.
             k: number of neighbours.
             fingerprint: of the tower that made the queries.
+            selection: rows that may be returned; default: all.
 
         Returns:
             Rows int32 ``[q, k]``, best first, padded with ``NO_ROW``; inner products ``[q, k]``, ``-inf`` there.
@@ -101,7 +105,7 @@ class IndexGeneration:
         """
         if fingerprint != self.fingerprint:
             raise FingerprintMismatchError(self.fingerprint, fingerprint)
-        return self.index.search(queries, k)
+        return self.index.search(queries, k, selection)
 
 
 def build_generation(table: EmbeddingTable, config: IndexConfig, path: Path) -> dict[str, float]:

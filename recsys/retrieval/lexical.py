@@ -107,6 +107,6 @@ class LexicalIndex:
             rows[query, : len(found)], scores[query, : len(found)] = found, of_items[found]
         return rows, scores
 
-    def candidates(self, texts: Sequence[str], k: int) -> Candidates:
+    def candidates(self, texts: Sequence[str], k: int, selection: Selection | None = None) -> Candidates:
         """The same as candidates of a source, for fusion."""
-        return Candidates(*self.search(texts, k), WORDS)
+        return Candidates(*self.search(texts, k, selection), WORDS)

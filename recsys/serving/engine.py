@@ -17,8 +17,10 @@ from recsys.embeddings.sight import seen_by
 from recsys.exceptions import ConfigError
 from recsys.features.requests import RankingRequests
 from recsys.index.generation import IndexGeneration
+from recsys.index.selection import Selection
 from recsys.ranking.base import Ranker
 from recsys.ranking.lightgbm_ranker import LightGBMRanker
+from recsys.retrieval.filters import Filter, matching
 from recsys.retrieval.fusion import Fused
 from recsys.retrieval.hybrid import DENSE, HybridConfig, hybrid_search
 from recsys.retrieval.lexical import LexicalIndex
@@ -84,7 +86,9 @@ class Engine:
         self.generation = IndexGeneration.open(paths.index)
         self.lexical = LexicalIndex.open(paths.lexical) if paths.lexical is not None else None
 
-    def search(self, text: str | None, image: Image | None, k: int, rerank: bool = False) -> list[Answer]:
+    def search(
+        self, text: str | None, image: Image | None, k: int, rerank: bool = False, where: Filter | None = None
+    ) -> list[Answer]:
         """The k items that fit a text, a picture, or both at once.
 
         Both make one vector: the one that an item with this text and this picture would have.
@@ -94,24 +98,25 @@ class Engine:
             image: the picture.
             k: how many.
             rerank: see :meth:`search_text`; of a text alone.
+            where: what the items must satisfy, see :func:`recsys.retrieval.filters.parse_filter`.
 
         Raises:
             ConfigError: there is neither, re-ranking is asked for with a picture, or see :meth:`search_text`.
         """
         if text is not None and image is None:
-            return self.search_text(text, k, rerank)
+            return self.search_text(text, k, rerank, where)
         if image is None:
             raise ConfigError("There is nothing to search for.", "Give a text, a picture (--image FILE), or both.")
         if rerank:
             raise ConfigError("Only what a text finds is looked at again.", "Search without the picture, or as it is.")
         if text is None:
-            return self.search_image(image, k)
+            return self.search_image(image, k, where)
         if not text.strip():
             raise ConfigError("The search text is blank.", "Give a few words, or the picture alone.")
         vector = self.tower.encode_items(ItemBatch([text], [image]))["fused"]
-        return self._nearest(vector, k, "close to the text and the picture")
+        return self._nearest(vector, k, "close to the text and the picture", self._selection(where))
 
-    def search_text(self, text: str, k: int, rerank: bool = False) -> list[Answer]:
+    def search_text(self, text: str, k: int, rerank: bool = False, where: Filter | None = None) -> list[Answer]:
         """The k items that share words with a text or are near to its vector.
 
         Words and vectors are fused, and each answer says where they placed it, such as ``words #2, dense #5``.
@@ -121,21 +126,22 @@ class Engine:
             text: the query.
             k: how many.
             rerank: whether the tower looks at the first of them again, text and picture together.
+            where: what the items must satisfy.
 
         Raises:
             ConfigError: the text is blank, or the tower cannot judge text and picture together.
         """
         if not text.strip():
             raise ConfigError("The search text is blank.", "Give a few words.")
-        vector = self.tower.encode_text([text])
+        vector, selection = self.tower.encode_text([text]), self._selection(where)
         if not rerank:
-            return self._hybrid(text, vector, k)
+            return self._hybrid(text, vector, k, selection)
         if not isinstance(self.tower, Matching):
             raise ConfigError(
                 f"A {self.tower.family} tower does not judge text and picture together.",
                 "Search without re-ranking, or train one that does: `recsys train-tower --family blip`.",
             )
-        rows, cosines = self.generation.search(vector, max(k, RERANKED), self.tower.fingerprint)
+        rows, cosines = self.generation.search(vector, max(k, RERANKED), self.tower.fingerprint, selection)
         found = rows[0] != NO_ROW
         rows, cosines = rows[0][found], cosines[0][found]
         looked_at = slice(0, RERANKED)
@@ -146,12 +152,17 @@ class Engine:
         scores = np.concatenate([scores[order], scores.min(initial=0) - 1 + cosines[RERANKED:]])
         return self._answers(rows[:k], scores[:k], ["fits the text, picture and all"] * k)
 
-    def search_image(self, image: Image, k: int) -> list[Answer]:
-        """The k items nearest to a picture."""
-        return self._nearest(self.tower.encode_image([image]), k, "close to the picture")
+    def search_image(self, image: Image, k: int, where: Filter | None = None) -> list[Answer]:
+        """The k items nearest to a picture, among those that satisfy a filter."""
+        return self._nearest(self.tower.encode_image([image]), k, "close to the picture", self._selection(where))
 
-    def related(self, item: ItemId, k: int) -> list[Answer]:
+    def related(self, item: ItemId, k: int, where: Filter | None = None) -> list[Answer]:
         """The k items nearest to an item, itself left out.
+
+        Args:
+            item: the item.
+            k: how many.
+            where: what the others must satisfy.
 
         Raises:
             ConfigError: there is no such item.
@@ -160,7 +171,8 @@ class Engine:
         if row == NO_ROW:
             raise ConfigError(f"There is no item {item!r}.", f"Item ids look like {self.data.ids.ids[0]!r}.")
         vector = np.asarray(self.generation.table.vectors[row : row + 1])
-        rows, scores = self.generation.search(vector, k + 1, self.generation.fingerprint)
+        selection = self._selection(where)
+        rows, scores = self.generation.search(vector, k + 1, self.generation.fingerprint, selection)
         others = rows[0] != row
         return self._answers(rows[0][others][:k], scores[0][others][:k], [f"close to {item}"] * k)
 
@@ -213,16 +225,20 @@ class Engine:
         last = self.data.events[schemas.TIMESTAMP].dt.epoch("ms").max()
         return int(now.astimezone(UTC).timestamp() * 1000) if now else int(str(last)) + 1
 
-    def _hybrid(self, text: str, vector: FloatArray, k: int) -> list[Answer]:
+    def _selection(self, where: Filter | None) -> Selection | None:
+        return Selection(matching(where, self.data.items)) if where is not None else None
+
+    def _hybrid(self, text: str, vector: FloatArray, k: int, selection: Selection | None) -> list[Answer]:
         if self.lexical is None:
-            return self._nearest(vector, k, "close to the text")
+            return self._nearest(vector, k, "close to the text", selection)
         depth = max(k, self.hybrid.depth)
-        dense = Candidates(*self.generation.search(vector, depth, self.tower.fingerprint), DENSE)
-        found = hybrid_search(self.lexical.candidates([text], depth), dense, k, self.hybrid.share)
+        dense = Candidates(*self.generation.search(vector, depth, self.tower.fingerprint, selection), DENSE)
+        words = self.lexical.candidates([text], depth, selection)
+        found = hybrid_search(words, dense, k, self.hybrid.share)
         return self._answers(found.rows[0], found.scores[0], [_found_by(found, int(row)) for row in found.rows[0]])
 
-    def _nearest(self, vectors: FloatArray, k: int, why: str) -> list[Answer]:
-        rows, scores = self.generation.search(vectors, k, self.tower.fingerprint)
+    def _nearest(self, vectors: FloatArray, k: int, why: str, selection: Selection | None) -> list[Answer]:
+        rows, scores = self.generation.search(vectors, k, self.tower.fingerprint, selection)
         return self._answers(rows[0], scores[0], [why] * k)
 
     def _answers(self, rows: RowArray, scores: FloatArray, why: list[str]) -> list[Answer]:

@@ -11,6 +11,7 @@ from pipelines.answers import open_engine
 from recsys import schemas
 from recsys.artifacts import ArtifactStore
 from recsys.exceptions import ConfigError
+from recsys.retrieval.filters import parse_filter
 from recsys.retrieval.hybrid import DENSE, HybridConfig, hybrid_search
 from recsys.retrieval.lexical import LexicalConfig, LexicalIndex
 from recsys.serving.engine import Engine
@@ -129,3 +130,24 @@ def test_an_unknown_item_and_a_blank_text_are_refused_by_name(engine: Engine) ->
         engine.related(ItemId("zzz"), 3)
     with pytest.raises(ConfigError, match="blank"):
         engine.search_text("  ", 3)
+
+
+def test_only_what_satisfies_the_filter_is_found_whichever_way_it_is_asked(engine: Engine) -> None:
+    category = engine.data.items["category"].mode()[0]
+    where = parse_filter(f"category = '{category}'")
+    inside = {str(item) for item in engine.data.items.filter(pl.col("category") == category)["item_id"]}
+    some = sorted(inside)[0]
+    row = engine.data.ids.row(some)
+    title = engine.data.items["title"][row]
+    (picture,) = engine.data.covers([next(r for r in range(300) if engine.data.items["n_images"][r])])
+    assert picture is not None
+    for answers in (
+        engine.search(title, None, 8, where=where),
+        engine.search(None, picture, 8, where=where),
+        engine.search(title, picture, 8, where=where),
+        engine.related(ItemId(some), 8, where),
+    ):
+        assert len(answers) == 8
+        assert {answer.item_id for answer in answers} <= inside
+    with pytest.raises(ConfigError, match="colour"):
+        engine.search(title, None, 3, where=parse_filter("colour = red"))
