@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -63,12 +64,12 @@ def test_a_small_index_is_exact_and_has_no_curve(tmp_path: Path) -> None:
     assert not (index.path / CURVE).exists()
 
 
-def test_the_command_passes_on_what_was_asked_and_says_what_was_built(tmp_path: Path) -> None:
-    store = ArtifactStore(tmp_path)
-    embeddings(store)
+def test_the_command_passes_on_what_was_asked_and_says_what_was_built(tiny_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(tiny_home, home, symlinks=True)
     config = tmp_path / "run.toml"
     config.write_text('name = "small"\n[index]\nexact_below = 0\n')
-    command = ["index", "--home", str(tmp_path), "--config", str(config), "--recall-target", "0.8", "--k", "30"]
+    command = ["index", "--home", str(home), "--config", str(config), "--recall-target", "0.8", "--k", "30"]
     made = json.loads(CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False).stdout)
     assert (made["kind"], made["tuning"]["k"], made["tuning"]["target"]) == ("ivf_fp16", 30, 0.8)
     said = CliRunner().invoke(app, command, catch_exceptions=False).stdout
@@ -76,6 +77,6 @@ def test_the_command_passes_on_what_was_asked_and_says_what_was_built(tmp_path: 
     assert "half floats in inverted lists" in said
     assert f"nprobe {made['tuning']['chosen']['breadth']} reaches recall@30" in said
     tight = json.loads(
-        CliRunner().invoke(app, [*command, "--memory", "0.05MB", "--json"], catch_exceptions=False).stdout
+        CliRunner().invoke(app, [*command, "--memory", "0.009MB", "--json"], catch_exceptions=False).stdout
     )
     assert tight["kind"] == "ivf_pq"

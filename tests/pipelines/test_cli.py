@@ -32,6 +32,7 @@ COMMANDS = (
     "capfilt",
     "evaluate-tower",
     "index",
+    "train-user-tower",
     "train-ranker",
     "evaluate",
     "search",
