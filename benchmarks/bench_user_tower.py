@@ -1,11 +1,11 @@
 """What candidate sources find for users of MovieLens-1M: counting, closed forms, the user tower, and fusions of them.
 
 Leave-last-out, all items the user has not engaged with compete, every source learns from all but the last engagement;
-content is that of the clip tower of ml1m-features.toml. *New items*: a twentieth of the items, drawn at random, loses all
-its interactions; users whose last engagement is one of these are asked for it, by a tower with content and by one that
-knows items by their own vectors alone. Content is there that of a tower taught by pictures and texts only, which no
-interaction of a new item has reached. Measured elsewhere on this split: recency item-kNN .185 / .106, EASE asked by recency
-.226 / .128 (HR@10 / NDCG@10).
+content is that of the clip tower of ml1m-features.toml. *New items*: a twentieth of the items, drawn at random, loses
+all its interactions; users whose last engagement is one of these are asked for it, by a tower with content and by one
+that knows items by their own vectors alone. Content is there that of a tower taught by pictures and texts only, which
+no interaction of a new item has reached. Measured elsewhere on this split: recency item-kNN .185 / .106, EASE asked by
+recency .226 / .128 (HR@10 / NDCG@10).
 
     python benchmarks/bench_user_tower.py --data ../shared/data/ml1m-multimodal
 """
