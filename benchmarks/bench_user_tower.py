@@ -102,7 +102,6 @@ def main() -> None:
     if not arguments.data.is_dir():
         print(f"skipped: {arguments.data} is not there; name the folder with --data")
         return
-    torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as scratch:
         store = ArtifactStore(arguments.home or Path(scratch))
         source = {"dataset": {"folder": str(arguments.data)}}
@@ -116,7 +115,11 @@ def main() -> None:
         test = Interactions.of(split.test, data.ids, before.users_map)
         found = {"all items": known_items(content, before, test, arguments.steps)}
         found["new items"] = new_items(unmet, before, test, arguments.steps)
-    machine = {"processor": platform.processor() or platform.machine(), "threads": 2, "torch": torch.__version__}
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
     made = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine, "steps": arguments.steps}
     RESULTS.write_text(json.dumps({**made, "found": found}, indent=2))
 
