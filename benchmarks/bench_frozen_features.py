@@ -1,7 +1,8 @@
 """What frozen picture vectors and a small text tower find on Flickr8k: English, Chinese, and one tower for both.
 
 The picture side is the 1024-d vector of an ImageNet MobileNetV1 that comes with the data, plus a trained head; the text
-side is trained from scratch. Learned from the 6,000 train photos; the 1,000 val photos measure, every caption a query.
+side is trained from scratch. Learned from the 6,000 train photos, Chinese also from machine translations of their
+English captions; the 1,000 val photos measure, every caption that a person wrote a query.
 Peers, measured before on these vectors: TF-IDF + CCA .454 English / .349 Chinese (on the authors' test photos), an
 untuned two-layer text transformer with a linear head .484 / .384 (val).
 
@@ -34,7 +35,8 @@ from recsys.embeddings.encode import encode_rows
 from recsys.towers.families import open_tower
 
 CONFIG = CONFIGS / "flickr8k-features.toml"
-RUNS = {"English": ["en"], "Chinese": ["zh"], "both languages": ["en", "zh"]}
+RUNS = {"English": ["en"], "Chinese": ["zh", "zh-mt"], "both languages": ["en", "zh", "zh-mt"]}
+JUDGED = ("en", "zh")  # what people wrote; machine translations are learned from only
 CUT_OFFS = (1, 5, 10)
 RESULTS = Path(__file__).parent / "results" / "frozen_features.json"
 
@@ -56,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/flickr8k-bilingual"))
     parser.add_argument("--home", type=Path, help="where towers are kept; default: a temporary folder")
+    parser.add_argument("--only", choices=RUNS, action="append", help="of the runs; default: all")
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
         print(f"skipped: {arguments.data} is not there; name the folder with --data")
@@ -70,12 +73,14 @@ def main() -> None:
         dataset, _ = make_dataset(store, base.dataset)
         data = Dataset(dataset.path)
         rows = held_out_rows(data, base.held_out)
-        for name, languages in RUNS.items():
+        for name in arguments.only or RUNS:
+            languages = RUNS[name]
             config = load_run_config(CONFIG, {"caption_languages": languages}).tower_config()
             started = time.perf_counter(), time.process_time()
             tower, _ = train_tower(store, dataset, config, InlineRuntime())
             seconds, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
-            figures = {language: recalls(tower.path, data, rows, language) for language in languages}
+            judged = [language for language in languages if language in JUDGED]
+            figures = {language: recalls(tower.path, data, rows, language) for language in judged}
             found[name] = {"seconds": seconds, "cpu_seconds": cpu, "text_to_image": figures}
             for language, of_language in figures.items():
                 said = "  ".join(f"R@{k} {of_language[f'recall@{k}']:.3f}" for k in CUT_OFFS)
