@@ -348,11 +348,11 @@ def test_ml1m(shared_data, tmp_path):
 
 
 def test_flickr8k(shared_data, tmp_path):
-    """Of ten captions of a photo, all are queries and the first of each language is the text of the item too."""
+    """All captions are queries, machine translations those of train photos only; the first of each is text as well."""
     folder = shared_data / "flickr8k-bilingual"
     summary, data = run(folder, tmp_path, (CONFIGS / "flickr8k-bilingual.toml").read_text(encoding="utf-8"))
     assert summary == IngestSummary(
-        kept={"items": 7000, "queries": 70_000},
+        kept={"items": 7000, "queries": 70_000 + 30_000},
         rejected={},
         with_picture=7000,
         with_text=7000,
@@ -379,3 +379,6 @@ def test_flickr8k(shared_data, tmp_path):
         assert text == f"{english[0].strip()}\n{chinese[0].strip()}"
         assert [captions.texts[number] for number in numbers] == [*english, *chinese]
         assert [captions.languages[number] for number in numbers] == ["en"] * 5 + ["zh"] * 5
+    trained = pl.read_parquet(folder / "train-0.parquet", columns=["image_id", "caption_zh_mt"]).row(0)
+    translated = Captions.of(data, data.ids.rows([trained[0]]), ["zh-mt"])
+    assert translated.texts == [caption.strip() for caption in trained[1]]
