@@ -8,8 +8,7 @@ from scipy import linalg, sparse
 
 from recsys.config import BaseConfig
 from recsys.data.interactions import Interactions
-from recsys.retrieval.matrix import MatrixSource, decayed_profiles
-from recsys.types import FloatArray, Histories, RowArray
+from recsys.retrieval.linear import LinearSource
 
 
 class EaseConfig(BaseConfig):
@@ -18,17 +17,14 @@ class EaseConfig(BaseConfig):
     ridge: float = Field(500.0, gt=0)
     last: int = Field(50, ge=1)  # newest engagements that ask
     decay: float = Field(0.9, gt=0, le=1)  # per engagement further back
-    max_items: int = Field(
-        8000, ge=1
-    )  # most engaged items the model knows; memory grows with its square, time its cube
+    max_items: int = Field(8000, ge=1)  # most engaged items it knows
 
 
-class EaseSource(MatrixSource):
+class EaseSource(LinearSource):
     """Item-item weights that best reconstruct who engaged with what, no item by itself (1905.03375), asked by recency.
 
     B = I - P / diag(P) with P = (X'X + ridge I)^-1 and X the users' engagements. The paper asks with all of a user's
-    history alike; here an engagement counts less the longer it is ago. Items beyond ``max_items`` score 0, and do not
-    ask for others.
+    history alike; here an engagement counts less the longer it is ago.
 
     Args:
         interactions: what to learn from.
@@ -37,10 +33,8 @@ class EaseSource(MatrixSource):
     """
 
     def __init__(self, interactions: Interactions, config: EaseConfig, name: str = "ease") -> None:
-        super().__init__(name, len(interactions.items_map))
         counts = interactions.item_counts()
-        known = np.flatnonzero(counts)
-        self.known: RowArray = np.sort(known[np.argsort(-counts[known], kind="stable")][: config.max_items])
+        super().__init__(name, counts, config.max_items, config.last, config.decay)
         shape = (len(interactions.users_map), len(counts))
         ones = np.ones(len(interactions), np.float64)
         engaged = sparse.csr_array((ones, (interactions.users, interactions.items)), shape=shape)[:, self.known]
@@ -49,11 +43,4 @@ class EaseSource(MatrixSource):
         inverse = linalg.inv(gram, overwrite_a=True, check_finite=False)
         weights = -inverse / np.diag(inverse)
         np.fill_diagonal(weights, 0)
-        self.weights: FloatArray = weights.astype(np.float32)
-        self.config = config
-
-    def score_all(self, histories: Histories) -> FloatArray:
-        profiles = decayed_profiles(histories, self.n_items, self.config.last, self.config.decay)
-        scores = np.zeros((len(histories), self.n_items), np.float32)
-        scores[:, self.known] = profiles[:, self.known] @ self.weights
-        return scores
+        self.weights = weights.astype(np.float32)

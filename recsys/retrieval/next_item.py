@@ -9,8 +9,8 @@ from scipy import linalg
 
 from recsys.config import BaseConfig
 from recsys.data.interactions import Interactions
-from recsys.retrieval.matrix import MatrixSource, decayed_profiles
-from recsys.types import FloatArray, Histories, RowArray
+from recsys.retrieval.linear import LinearSource
+from recsys.types import RowArray
 
 
 class NextItemConfig(BaseConfig):
@@ -20,17 +20,14 @@ class NextItemConfig(BaseConfig):
     decay: float = Field(0.85, gt=0, lt=1)  # per engagement further back
     ridge: float = Field(500.0, gt=0)
     to_norm: float = Field(0.1, ge=0, le=1)  # divide an item's score by count ** to_norm; 0 favours popular items
-    max_items: int = Field(
-        8000, ge=1
-    )  # most engaged items the model knows; memory and time grow with its square and cube
+    max_items: int = Field(8000, ge=1)  # most engaged items it knows
 
 
-class NextItemSource(MatrixSource):
+class NextItemSource(LinearSource):
     """Ridge regression of the next item on the decayed recent items (the SLIT of 2103.16104, one step ahead).
 
     B = (S'S + ridge I)^-1 S'T, where a row of S holds decay^age of the last items before an engagement and the same row
-    of T that engagement. Unlike counting, it does not credit A for what the items around A explain better. Items beyond
-    ``max_items`` score 0, and do not ask for others.
+    of T that engagement. Unlike counting, it does not credit A for what the items around A explain better.
 
     Args:
         interactions: the sequences to learn from.
@@ -39,24 +36,15 @@ class NextItemSource(MatrixSource):
     """
 
     def __init__(self, interactions: Interactions, config: NextItemConfig, name: str = "next-item") -> None:
-        super().__init__(name, len(interactions.items_map))
         counts = interactions.item_counts()
-        known = np.flatnonzero(counts)
-        self.known: RowArray = np.sort(known[np.argsort(-counts[known], kind="stable")][: config.max_items])
+        super().__init__(name, counts, config.max_items, config.last, config.decay)
         column = np.full(len(counts), len(self.known))  # unknown items share a last column, which is cut off
         column[self.known] = np.arange(len(self.known))
         gram, cross = _moments(interactions.users, column[interactions.items], len(self.known), config)
         gram[np.diag_indices_from(gram)] += config.ridge
         factor = linalg.cho_factor(gram, lower=True, overwrite_a=True)
         solution = linalg.cho_solve(factor, cross, overwrite_b=True)
-        self.coefficients: FloatArray = (solution / counts[self.known] ** config.to_norm).astype(np.float32)
-        self.config = config
-
-    def score_all(self, histories: Histories) -> FloatArray:
-        profiles = decayed_profiles(histories, self.n_items, self.config.last, self.config.decay)
-        scores = np.zeros((len(histories), self.n_items), np.float32)
-        scores[:, self.known] = profiles[:, self.known] @ self.coefficients
-        return scores
+        self.weights = (solution / counts[self.known] ** config.to_norm).astype(np.float32)
 
 
 def _moments(

@@ -4,46 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from recsys.embeddings.table import EmbeddingTable
-from recsys.exceptions import ArtifactError
 from recsys.index.base import VectorIndex
 from recsys.index.exact import ExactIndex
-from recsys.index.selection import Selection
-from recsys.retrieval.matrix import user_blocks
+from recsys.retrieval.vectors import VectorSource
 from recsys.towers.user import UserTower
-from recsys.types import NO_ROW, Candidates, FloatArray, Histories, RowArray
+from recsys.types import FloatArray, Histories
 
-USERS_PER_SEARCH = 256
 TABLE = "table"
 USER_TOWER = "user-tower"
 
 
-class UserTowerSource:
-    """Score = cosine of the item with the nearest of the user's interest vectors.
-
-    A user without engagements gets nothing; an item without a vector is never retrieved.
+class UserTowerSource(VectorSource):
+    """User = the interests that the tower reads from the newest engagements.
 
     Args:
         tower: makes the vectors of users.
         items: vectors of the catalogue, from :meth:`recsys.towers.user.UserTower.item_table`.
         index: built from these.
         name: of the source.
-
-    Raises:
-        ArtifactError: the index holds another number of vectors than the table.
     """
 
     def __init__(self, tower: UserTower, items: EmbeddingTable, index: VectorIndex, name: str = USER_TOWER) -> None:
-        if len(index) != len(items.ids):
-            raise ArtifactError(
-                f"The index holds {len(index)} vectors, the table {len(items.ids)}.", "Build the index from this table."
-            )
-        self._name = name
+        super().__init__(items, index, name)
         self.tower = tower
-        self.items = items
-        self.index = index
 
     @classmethod
     def open(cls, path: Path) -> UserTowerSource:
@@ -51,42 +35,5 @@ class UserTowerSource:
         items = EmbeddingTable.open(path / TABLE)
         return cls(UserTower.load(path), items, ExactIndex(items))
 
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def retrieve(self, histories: Histories, k: int) -> Candidates:
-        """See :class:`recsys.retrieval.base.CandidateSource`."""
-        k = min(k, len(self.items.ids))
-        rows = np.full((len(histories), k), NO_ROW, np.int32)
-        scores = np.full((len(histories), k), -np.inf, np.float32)
-        vectors = self.tower.user_vectors(histories, self.items.vectors)
-        known = np.flatnonzero(vectors.any(axis=(1, 2)))
-        for start in range(0, len(known), USERS_PER_SEARCH):
-            users = known[start : start + USERS_PER_SEARCH]
-            seen = Selection(excluded=[histories[user] for user in users])
-            found = [self.index.search(vectors[users, interest], k, seen) for interest in range(vectors.shape[1])]
-            rows[users], scores[users] = found[0] if len(found) == 1 else _nearest_of(found, k)
-        return Candidates(rows, scores, self.name)
-
-    def score(self, histories: Histories, rows: RowArray) -> FloatArray:
-        """See :class:`recsys.retrieval.base.CandidateSource`."""
-        vectors = self.tower.user_vectors(histories, self.items.vectors)
-        scores = np.empty(rows.shape, np.float32)
-        for block in user_blocks(len(histories), rows.shape[1] * self.items.width):
-            items = np.asarray(self.items.vectors[np.maximum(rows[block], 0)])
-            scores[block] = np.einsum("nid,nmd->nim", vectors[block], items).max(axis=1)
-        scores[rows == NO_ROW] = 0
-        return scores
-
-
-def _nearest_of(found: list[tuple[RowArray, FloatArray]], k: int) -> tuple[RowArray, FloatArray]:
-    """The k best of several lists for the same users, an item once, with its best score; ties go to the lower row."""
-    all_rows = np.concatenate([rows for rows, _ in found], axis=1)
-    all_scores = np.concatenate([scores for _, scores in found], axis=1)
-    order = np.lexsort((-all_scores, all_rows), axis=1)
-    rows, scores = (np.take_along_axis(values, order, axis=1) for values in (all_rows, all_scores))
-    scores[:, 1:][rows[:, 1:] == rows[:, :-1]] = -np.inf  # the same item again, farther away
-    best = np.lexsort((rows, -scores), axis=1)[:, :k]
-    rows, scores = (np.take_along_axis(values, best, axis=1) for values in (rows, scores))
-    return np.where(np.isneginf(scores), NO_ROW, rows).astype(np.int32), scores
+    def user_vectors(self, histories: Histories) -> FloatArray:
+        return self.tower.user_vectors(histories, self.items.vectors)

@@ -196,7 +196,7 @@ def test_next_item_equals_ridge_regression_written_out() -> None:
     S, T = np.stack(past), np.stack(following)
     B = np.linalg.solve(S.T @ S + config.ridge * np.eye(N_ITEMS), S.T @ T)
     source = NextItemSource(data, config)
-    np.testing.assert_allclose(source.coefficients, B[np.ix_(source.known, source.known)], atol=1e-5)
+    np.testing.assert_allclose(source.weights, B[np.ix_(source.known, source.known)], atol=1e-5)
 
 
 def test_next_item_knows_only_the_most_engaged_items() -> None:
@@ -231,7 +231,7 @@ def test_dense_user_is_the_decayed_weighted_mean() -> None:
     table = EmbeddingTable(IdMap.of("abc"), vectors, "tower")
     source = DenseSource(table, ExactIndex(table), DenseConfig(last=2, decay=0.5))
     histories = Histories(np.array([0, 3]), np.array([2, 0, 1], np.int32), np.array([9, 2, 1], np.float32))
-    np.testing.assert_allclose(source.user_vectors(histories), [[np.sqrt(0.5), np.sqrt(0.5)]], rtol=1e-6)
+    np.testing.assert_allclose(source.user_vectors(histories), [[[np.sqrt(0.5), np.sqrt(0.5)]]], rtol=1e-6)
     found = source.retrieve(histories, 3)
     assert found.rows.tolist() == [[NO_ROW, NO_ROW, NO_ROW]]  # all three are seen
     np.testing.assert_allclose(source.score(histories, np.array([[2]], np.int32)), [[1.4 * np.sqrt(0.5)]], rtol=1e-6)
