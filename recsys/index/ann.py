@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from functools import cached_property
 from pathlib import Path
@@ -145,8 +146,8 @@ class FaissIndex:
 
     def with_effort(self, effort: Effort) -> FaissIndex:
         """The same index, searched with another effort."""
-        other = FaissIndex.__new__(FaissIndex)
-        other.__dict__ = self.__dict__ | {"effort": effort}
+        other = copy.copy(self)
+        other.effort = effort
         return other
 
     def save(self, file: Path) -> None:
