@@ -63,7 +63,8 @@ class Run:
         return self.console.stage("captions", lambda: capfilt(self.store, dataset, tower, self.runtime, work))
 
     def index(self, embeddings: Artifact) -> Artifact:
-        return self.console.stage("index", lambda: build_index(self.store, embeddings, self.config.index))
+        config, bounds = self.config.index, self.config.publish
+        return self.console.stage("index", lambda: build_index(self.store, embeddings, config, bounds))
 
     def user_tower(self, dataset: Artifact, embeddings: Artifact) -> Artifact:
         config = self.config.user_tower_config()

@@ -20,6 +20,7 @@ from recsys.data.held_out import HeldOutConfig
 from recsys.data.pairs import PairConfig
 from recsys.data.splits import SplitConfig
 from recsys.index.generation import IndexConfig
+from recsys.index.publish import PublishConfig
 from recsys.ranking.lightgbm_ranker import LightGBMRankerConfig
 from recsys.retrieval.hybrid import HybridConfig
 from recsys.retrieval.lexical import LexicalConfig
@@ -86,6 +87,7 @@ class RunConfig(BaseConfig):
     trainer: TrainerConfig = TrainerConfig()
     capfilt: CapFiltConfig = CapFiltConfig()
     index: IndexConfig = IndexConfig()
+    publish: PublishConfig = PublishConfig()  # what an index must show before it is put to use
     lexical: LexicalConfig = LexicalConfig()
     hybrid: HybridConfig = HybridConfig()
     cascade: CascadeConfig = CascadeConfig()

@@ -10,7 +10,7 @@ from rich.table import Table
 from pipelines.console import Console
 from recsys.artifacts import Artifact, ArtifactStore
 
-STAGES = ("dataset", "tower", "embeddings", "index", "lexical", "hybrid", "ranker", "reports")
+STAGES = ("dataset", "tower", "embeddings", "index", "lexical", "hybrid", "user-tower", "ranker", "reports")
 
 
 def show_status(store: ArtifactStore, console: Console) -> None:

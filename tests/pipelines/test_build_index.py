@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -15,6 +16,7 @@ from recsys.artifacts import Artifact, ArtifactStore
 from recsys.config import BaseConfig
 from recsys.embeddings.encode import READ_OUTS
 from recsys.embeddings.table import EmbeddingTable
+from recsys.exceptions import ArtifactError
 from recsys.index.generation import IndexConfig
 from recsys.types import IdMap
 
@@ -78,3 +80,19 @@ def test_the_command_passes_on_what_was_asked_and_says_what_was_built(tiny_home:
     assert f"nprobe {made['tuning']['chosen']['breadth']} reaches recall@30" in said
     CliRunner().invoke(app, [*command, "--memory", "16GB"], catch_exceptions=False)
     assert ArtifactStore(home).current("index").manifest.config["memory_gb"] == 16
+
+
+def test_an_index_below_the_bounds_of_the_run_is_not_put_to_use(tiny_home: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(tiny_home, home, symlinks=True)
+    before = ArtifactStore(home).current("index")
+    config = tmp_path / "run.toml"
+    narrow = '[index]\nkind = "faiss"\nfaiss = {kind = "ivf_flat", nlist = 60, nprobe = 1}\n'
+    config.write_text(f'name = "narrow"\n{narrow}[publish]\nleast_recall = 0.99\n')
+    command = ["index", "--home", str(home), "--config", str(config)]
+    with pytest.raises(ArtifactError, match=r"recall@10 is 0\.\d+, below 0\.99.*publish\.least_recall"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    assert ArtifactStore(home).current("index") == before
+    config.write_text(f'name = "narrow"\n{narrow}[publish]\nleast_recall = 0.01\n')
+    CliRunner().invoke(app, command, catch_exceptions=False)
+    assert ArtifactStore(home).current("index").manifest.metrics["kind"] == "ivf_flat"
