@@ -10,7 +10,6 @@ computes the fused vector. Beside speed it says how far the vectors differ.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import tempfile
@@ -25,11 +24,11 @@ from PIL import Image as PillowImage
 from rich.console import Console
 from rich.table import Table
 from small_clip import (
-    FLICKR,
     POSITIONS,
     made_on,
     matmul_rate,
     median,
+    parser_for,
     texts_of,
     write_checkpoint,
     write_photos,
@@ -129,12 +128,7 @@ def show(found: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=FLICKR)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
+    arguments = parser_for(__doc__ or "", RESULTS, rounds=7).parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

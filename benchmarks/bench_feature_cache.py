@@ -8,7 +8,6 @@ small one from scratch it is little. Both are measured, with the scaled-down CLI
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -20,13 +19,13 @@ from bench_tower_training import BATCH, READY, Ours, learn, timed, write
 from rich.console import Console
 from rich.table import Table
 from small_clip import (
-    FLICKR,
     PATCH,
     POSITIONS,
     SPACE,
     made_on,
     matmul_rate,
     median,
+    parser_for,
     texts_of,
     write_checkpoint,
     write_photos,
@@ -91,12 +90,7 @@ def show(cases: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=FLICKR)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
+    arguments = parser_for(__doc__ or "", RESULTS, rounds=5).parse_args()
     torch.set_num_threads(arguments.threads)
     results: dict[str, Any] = {**made_on(("torch", "transformers", "pillow")), "batch": BATCH, "photos": PHOTOS}
     with tempfile.TemporaryDirectory() as scratch:

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,6 @@ from PIL import Image as PillowImage
 from rich.console import Console
 from rich.table import Table
 from small_clip import (
-    FLICKR,
     HEADS,
     LAYERS,
     MEAN,
@@ -45,6 +45,7 @@ from small_clip import (
     made_on,
     matmul_rate,
     median,
+    parser_for,
     texts_of,
     write_checkpoint,
     write_photos,
@@ -133,13 +134,14 @@ class Ours:
         return one_ahead(self.ready, numbers)
 
 
-class Peer:
+class Peer(ABC):
     """A loop in which a batch is made when it is due."""
 
     precision: torch.dtype
 
+    @abstractmethod
     def ready(self, number: int) -> Any:
-        raise NotImplementedError
+        """The batch of a step, as the model takes it."""
 
     def batches(self, numbers: Sequence[int]) -> Iterator[Any]:
         return map(self.ready, numbers)
@@ -408,12 +410,8 @@ def show(figures: Mapping[str, Any], missing: Mapping[str, str], limit: float) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=FLICKR)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = parser_for(__doc__ or "", RESULTS, rounds=5)
     parser.add_argument("--steps", type=int, default=2, help="a window")
-    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

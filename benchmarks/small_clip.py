@@ -6,6 +6,7 @@ causal text padded with its end token. ``transformers`` writes it, so every cont
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import platform
@@ -42,6 +43,16 @@ SIZES = {
 }
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 AVX = re.compile(r"\b(avx\w*|amx\w*|fma)\b")
+
+
+def parser_for(description: str, results: Path, rounds: int) -> argparse.ArgumentParser:
+    """The options of all these benchmarks: photos, threads, measured windows, and where the figures go."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=FLICKR)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--results", type=Path, default=results)
+    return parser
 
 
 def write_photos(path: Path, count: int, data: Path = FLICKR) -> str:
