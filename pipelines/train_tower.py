@@ -108,7 +108,7 @@ def fit(dataset: Path, config: TowerConfig, work: Path, cache: Path) -> None:
     metrics = {
         "family": tower.family,
         "history": progress.history,
-        "kept": next(record for record in progress.history if record["step"] == progress.kept_step),
+        "kept": progress.kept,
         "skipped_steps": progress.skipped,
         "items": len(trainable),
         "pairs": len(pairs),

@@ -53,7 +53,7 @@ def make_user_tower(
         tower.item_table(content).save(work / TABLE)
         return {
             "history": progress.history,
-            "kept": {"step": progress.kept_step, "recall": progress.best_recall},
+            "kept": progress.kept,
             "skipped_steps": progress.skipped,
             "trained_items": len(trained),
             "parameters": sum(parameter.numel() for parameter in tower.parameters()),

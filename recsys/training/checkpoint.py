@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,6 +29,26 @@ class Progress:
     kept_step: int = 0
     skipped: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def kept(self) -> dict[str, float]:
+        """The record of the weights that were kept."""
+        return next(record for record in self.history if record["step"] == self.kept_step)
+
+    def judge(self, recall: float, count: int) -> bool:
+        """Take in the recall over ``count`` validation items or users; whether the weights of this step are to be kept.
+
+        They are, unless they are worse than the best by more than chance explains: among recalls that differ by less
+        than their standard error, the first is no better than the last, which has learned longest (the
+        one-standard-error rule of Breiman et al., 1984).
+        """
+        if recall > self.best_recall:
+            self.best_recall, self.best_step = recall, self.step
+        error = math.sqrt(self.best_recall * (1 - self.best_recall) / max(count, 1))
+        kept = recall >= self.best_recall - error
+        if kept:
+            self.kept_step = self.step
+        return kept
 
 
 @dataclass(frozen=True)

@@ -172,20 +172,12 @@ def _evaluate(
     record: dict[str, float],
     checkpoint: Checkpoint,
 ) -> None:
-    """Complete the record, and keep the weights unless they are worse than the best by more than chance explains.
-
-    Few held-out items judge: among recalls that differ by less than their standard error, the first is no better than
-    the last, which has learned longest (the one-standard-error rule of Breiman et al., 1984).
-    """
+    """Complete the record, and keep the weights if they are as good as the best."""
     recalls = validation.recalls(tower, items)
     record |= {**recalls, "recall": float(np.mean([*recalls.values()])) if recalls else 0.0}
     progress.history.append(record)
-    if record["recall"] > progress.best_recall:
-        progress.best_recall, progress.best_step = record["recall"], progress.step
-    if record["recall"] >= progress.best_recall - validation.standard_error(progress.best_recall):
-        progress.kept_step = progress.step
-        if workers.rank() == 0:
-            checkpoint.keep(tower)
+    if progress.judge(record["recall"], len(validation.held_out)) and workers.rank() == 0:
+        checkpoint.keep(tower)
 
 
 @torch.no_grad()

@@ -46,7 +46,9 @@ class UserTrainerConfig(BaseConfig):
 def train_user_tower(
     tower: UserTower, content: EmbeddingTable, interactions: Interactions, config: UserTrainerConfig, work: Path
 ) -> Progress:
-    """Train until the last engagements of held-out users are no longer found better; ends with the best weights.
+    """Train until the last engagements of held-out users are no longer found better; ends with weights as the best.
+
+    Where too few users have three engagements to hold any out, it trains to the end.
 
     Args:
         tower: trained in place.
@@ -76,7 +78,7 @@ def train_user_tower(
     learn = _Step(tower, content, tower.slots(content.ids), sequences, sampler, config)
     losses: list[float] = []
     for step in track(range(progress.step, config.steps), "Training the user tower"):
-        if step - progress.best_step >= config.patience * config.evaluate_every:
+        if len(validation.targets) and step - progress.best_step >= config.patience * config.evaluate_every:
             break
         torch.manual_seed(int(np.random.default_rng([config.seed, step, 1]).integers(2**62)))
         tower.train()
@@ -97,8 +99,7 @@ def train_user_tower(
             recall = validation.hits(tower, content)
             progress.history.append({"step": step + 1.0, "loss": float(np.mean(losses or [np.nan])), "recall": recall})
             losses.clear()
-            if recall > progress.best_recall:
-                progress.best_recall, progress.best_step, progress.kept_step = recall, step + 1, step + 1
+            if progress.judge(recall, len(validation.targets)):
                 checkpoint.keep(tower)
             checkpoint.save(tower, optimizer, None, progress)
             say_record(progress.history[-1])
@@ -116,6 +117,8 @@ class _Validation:
 
     def hits(self, tower: UserTower, content: EmbeddingTable) -> float:
         """Share of the users whose next item is among the first ten of the whole catalogue, what they know left out."""
+        if not len(self.targets):
+            return 0.0
         items = EmbeddingTable(content.ids, tower.item_vectors(content), "")
         found = UserTowerSource(tower, items, ExactIndex(items)).retrieve(self.histories, HITS_AT)
         return float((found.rows == self.targets[:, None]).any(axis=1).mean())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,10 +63,6 @@ class Validation:
         among = np.sort(random.choice(learned, min(gallery, len(learned)), replace=False))
         partners = [np.intersect1d(pairs.b[pairs.a == row], among) for row in held_out]
         return cls(held_out, among, partners, items.captions.draw(held_out, random), own_texts)
-
-    def standard_error(self, recall: float) -> float:
-        """Of a recall over the validation items."""
-        return math.sqrt(max(recall * (1 - recall), 0) / max(len(self.held_out), 1))
 
     def recalls(self, tower: Tower, items: PreparedItems, k: int = 10) -> dict[str, float]:
         """Recall@k of caption -> picture, of picture -> own text, of item -> partners; those that the data allows."""

@@ -122,3 +122,11 @@ def test_users_of_one_engagement_have_nothing_to_teach(tmp_path: Path) -> None:
     kept[first] = True
     with pytest.raises(DataError, match="No user engaged with two items"):
         train_user_tower(fresh(), content(), alone.where(kept), CONFIG, tmp_path)
+
+
+def test_with_nobody_to_hold_out_it_trains_to_the_end(tmp_path: Path) -> None:
+    few = ring()
+    place = np.concatenate([np.arange(length) for length in few.histories().lengths])
+    progress = train_user_tower(fresh(), content(), few.where(place < 2), CONFIG, tmp_path)
+    assert progress.kept_step == CONFIG.steps == 120
+    assert progress.history[-1]["loss"] < progress.history[0]["loss"]
