@@ -37,7 +37,7 @@ from recsys.training.prepared import PreparedItems
 from recsys.training.trainer import TrainerConfig, train
 from recsys.types import FloatArray, RowArray
 
-KIND, VERSION = "tower", 3
+KIND, VERSION = "tower", 4
 FEATURE_CACHE = "cache/features"
 METRICS_FILE = ".metrics.json"
 WRITTEN_CAPTIONS = "captions.parquet"
@@ -98,7 +98,7 @@ def fit(dataset: Path, config: TowerConfig, work: Path, cache: Path) -> None:
     captions = Captions.of(data, captioned, config.caption_languages)
     if config.written is not None:
         captions = with_synthetic(captions, data, pl.read_parquet(config.written / WRITTEN_CAPTIONS), trainable)
-    tower = _first_weights(data, trainable, captions, config)
+    tower = first_weights(data, trainable, captions, config)
     with workers.one_after_another():
         items = PreparedItems.prepare(data, tower, work / ".pixels.npy", cache, captions)
     progress = train(tower, items, trainable, pairs, config.trainer, work, _teacher(data, config))
@@ -135,7 +135,8 @@ def learnable(data: Dataset, config: TowerConfig) -> tuple[RowArray, ItemPairs]:
     return rows, pairs
 
 
-def _first_weights(data: Dataset, trainable: RowArray, captions: Captions, config: TowerConfig) -> Tower:
+def first_weights(data: Dataset, trainable: RowArray, captions: Captions, config: TowerConfig) -> Tower:
+    """The tower that training begins with, new or gone on from; its tokenizer knows what the tower is to write."""
     torch.manual_seed(config.trainer.seed)
     if config.start is not None:
         tower = open_tower(config.start)
@@ -146,7 +147,8 @@ def _first_weights(data: Dataset, trainable: RowArray, captions: Captions, confi
         tower.adopt(config.model)
     else:
         texts = item_texts(data.items)
-        corpus = [*(text for row in trainable if (text := texts[row])), *captions.texts]
+        categories = data.items[schemas.CATEGORY].gather(trainable).drop_nulls().unique(maintain_order=True)
+        corpus = [*(text for row in trainable if (text := texts[row])), *captions.texts, *categories]
         tower = create_tower(config.model, corpus)
     return tower.to(best_device())
 
