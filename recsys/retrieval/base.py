@@ -19,6 +19,11 @@ class CandidateSource(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def knows_new_items(self) -> bool:
+        """Whether it can find an item that nobody has engaged with."""
+        ...
+
     def retrieve(self, histories: Histories, k: int) -> Candidates:
         """The k best unseen items of each user."""
         ...

@@ -24,6 +24,8 @@ class MatrixSource(ABC):
         n_items: size of the catalogue.
     """
 
+    knows_new_items = False
+
     def __init__(self, name: str, n_items: int) -> None:
         self._name = name
         self.n_items = n_items

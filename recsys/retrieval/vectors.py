@@ -30,6 +30,8 @@ class VectorSource(ABC):
         ArtifactError: the index holds another number of vectors than the table.
     """
 
+    knows_new_items = True
+
     def __init__(self, items: EmbeddingTable, index: VectorIndex, name: str) -> None:
         if len(index) != len(items.ids):
             raise ArtifactError(
