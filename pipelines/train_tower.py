@@ -28,13 +28,16 @@ from recsys.data.synthetic_captions import with_synthetic
 from recsys.device import best_device
 from recsys.embeddings.encode import encode_rows
 from recsys.exceptions import ConfigError
+from recsys.towers.abilities import Matching
 from recsys.towers.base import item_texts
 from recsys.towers.clip import ClipConfig
 from recsys.towers.families import FamilyConfig, create_tower, open_tower
 from recsys.towers.tower import Tower
 from recsys.training import workers
+from recsys.training.match_weight import fit_match_weight
 from recsys.training.prepared import PreparedItems
 from recsys.training.trainer import TrainerConfig, train
+from recsys.training.validation import hold_out
 from recsys.types import FloatArray, RowArray
 
 KIND, VERSION = "tower", 4
@@ -104,6 +107,9 @@ def fit(dataset: Path, config: TowerConfig, work: Path, cache: Path) -> None:
     progress = train(tower, items, trainable, pairs, config.trainer, work, _teacher(data, config))
     if workers.rank() > 0:
         return
+    if isinstance(tower, Matching) and "match" in tower.capabilities:
+        held_out, _ = hold_out(trainable, config.trainer.validation_share, config.trainer.seed)
+        fit_match_weight(tower, items, held_out, config.trainer.seed)
     tower.save(work)
     metrics = {
         "family": tower.family,
