@@ -279,9 +279,18 @@ class Engine:
 
     def _row(self, item: ItemId) -> int:
         row = self.data.ids.row(item)
-        if row == NO_ROW:
+        if row != NO_ROW:
+            return row
+        of_item, of_user = (
+            pl.col(schemas.RECORD).str.json_path_match(f"$.{name}") for name in (schemas.ITEM_ID, schemas.USER_ID)
+        )
+        rejected = self.data.rejected.filter(of_item == item, of_user.is_null())
+        if rejected.is_empty():
             raise ConfigError(f"There is no item {item!r}.", f"Item ids look like {self.data.ids.ids[0]!r}.")
-        return row
+        file, at, reason = rejected.select(schemas.FILE, schemas.ROW, schemas.REASON).row(0)
+        raise ConfigError(
+            f"There is no item {item!r}: row {at} of {file} was rejected ({reason}).", "Correct it, and ingest again."
+        )
 
     def _selection(self, where: Filter | None) -> Selection | None:
         return Selection(matching(where, self.data.items)) if where is not None else None

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.answers import open_engine
@@ -195,6 +197,20 @@ def test_a_generation_that_does_not_fit_is_refused_and_the_old_one_answers(home:
         Engine(engine.paths, engine.config)
     home.publish(3)
     assert engine.refresh()
+
+
+def test_an_item_that_was_rejected_is_not_there_for_a_reason(home: Home, regular: UserId) -> None:
+    rows = [
+        {"file": "clicks.csv", "row": 3, "reason": "unknown item", "record": '{"user_id":"u001","item_id":"x1"}'},
+        {"file": "notes.parquet", "row": 8, "reason": "neither text nor picture", "record": '{"item_id":"x1"}'},
+    ]
+    rejected = pa.Table.from_pylist(rows, schema=schemas.REJECTED)
+    pq.write_table(rejected, home.store.current("dataset").path / "rejected.parquet")
+    engine = open_engine(home.store)
+    with pytest.raises(ConfigError, match=r"'x1': row 8 of notes\.parquet was rejected \(neither text nor picture\)"):
+        engine.explain(regular, ItemId("x1"), 5)
+    with pytest.raises(ConfigError, match=r"no item 'x'\."):
+        engine.explain(regular, ItemId("x"), 5)
 
 
 def test_no_answer_fails_or_mixes_generations_while_they_are_taken_up(home: Home) -> None:
