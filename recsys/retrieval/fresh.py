@@ -42,6 +42,8 @@ class FreshSource(MatrixSource):
         name: of the source.
     """
 
+    knows_new_items = True
+
     def __init__(
         self,
         events: pl.DataFrame,
