@@ -1,4 +1,4 @@
-"""SASRec of RecTools (1808.09781) as bench_user_tower.py asks for it, in an interpreter where ``rectools[torch]`` is installed.
+"""SASRec of RecTools (1808.09781), asked by bench_user_tower.py in an interpreter that has ``rectools[torch]``.
 
 In: a ``.npz`` with ``users`` and ``items`` (rows of what may be learned from, each user's oldest first), ``held_out``
 (users whose last item is for early stopping), ``asked`` (users) and ``depth``. Out: a ``.npz`` with the best ``rows``

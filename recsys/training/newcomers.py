@@ -22,9 +22,9 @@ LARGEST_PULL, HALVINGS = 2.0, 20  # against the length of the vectors that are p
 def welcome_newcomers(tower: UserTower, content: EmbeddingTable, histories: Histories, share: float, seed: int) -> None:
     """Set the residual of strangers so that new items get their share of the first places.
 
-    How popular an item is, its residual learns as a direction that most users agree with. A new item lacks it and stands
-    behind all that have it. So the residual that new items have in common is pulled towards the mean user, as far as
-    some trained items, looked at without theirs, need to be among the first ``PLACES`` as often as others are.
+    How popular an item is, its residual learns as a direction that most users agree with. A new item lacks it and
+    stands behind all that have it. So the residual that new items have in common is pulled towards the mean user, as
+    far as some trained items, looked at without theirs, need to be among the first ``PLACES`` as often as others.
 
     Args:
         tower: a trained one; changed in place, unless its items have no residual.

@@ -180,6 +180,6 @@ class _Step:
         return self.tower.items(content, self.slots[torch.from_numpy(rows.astype(np.int64))])
 
     def _known(self, batch: SequenceBatch, negatives: RowArray, real: Tensor) -> Tensor:
-        """What the user engaged with up to the right item, which is left out when it is asked; what came later is not."""
+        """What the user had engaged with by then, the right item among it; what came later is a negative."""
         places = torch.from_numpy(self.sequences.places(batch.users, negatives))
         return places[real.nonzero(as_tuple=True)[0]] <= torch.from_numpy(batch.places)[real][:, None]
