@@ -19,7 +19,7 @@ from recsys.towers.user import UserTower, UserTowerConfig
 from recsys.training.user_trainer import UserTrainerConfig, train_user_tower
 from recsys.types import IdMap
 
-KIND, VERSION = USER_TOWER, 1
+KIND, VERSION = USER_TOWER, 2
 
 
 class UserTowerJobConfig(BaseConfig):
