@@ -25,7 +25,7 @@ from recsys.artifacts import Artifact, ArtifactStore
 from recsys.config import BaseConfig
 from recsys.data.interactions import Interactions
 from recsys.data.splits import LEAVE_LAST_OUT, SplitConfig, split_events
-from recsys.embeddings.encode import open_tables
+from recsys.embeddings.encode import open_content
 from recsys.embeddings.table import EmbeddingTable
 from recsys.types import IdMap
 
@@ -68,11 +68,11 @@ class MovieLens:
         return make_dataset(self.store, config)[0]
 
     def content(self, dataset: Artifact) -> EmbeddingTable:
-        """Fused vectors by a tower that pictures, texts and the behaviour in a data set have taught."""
+        """Vectors by a tower that pictures, texts and the behaviour in a data set have taught."""
         config = load_run_config(CONFIG, self._source | self.overrides)
         tower, _ = train_tower(self.store, dataset, config.tower_config(), InlineRuntime())
         embeddings, _ = embed(self.store, dataset, tower, InlineRuntime(), EmbedConfig())
-        return open_tables(embeddings.path)["fused"]
+        return open_content(embeddings.path)
 
     @property
     def _source(self) -> dict[str, Any]:
