@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from recsys.embeddings.table import EmbeddingTable
@@ -25,6 +24,7 @@ def welcome_newcomers(tower: UserTower, content: EmbeddingTable, histories: Hist
     How popular an item is, its residual learns as a direction that most users agree with. A new item lacks it and
     stands behind all that have it. So the residual that new items have in common is pulled towards the mean user, as
     far as some trained items, looked at without theirs, need to be among the first ``PLACES`` as often as others.
+    They count for users who engaged with them too, since a new item has been met by nobody.
 
     Args:
         tower: a trained one; changed in place, unless its items have no residual.
@@ -49,7 +49,6 @@ def welcome_newcomers(tower: UserTower, content: EmbeddingTable, histories: Hist
     places = max(1, min(PLACES, len(trained) // 10))
     index = ExactIndex(EmbeddingTable(content.ids, others, ""))
     last = torch.from_numpy(UserTowerSource(tower, items, index).retrieve(asked, places).scores[:, -1:])
-    unseen = torch.from_numpy(~_engaged(asked, pretenders, len(content.ids)))
     described = torch.from_numpy(np.array(content.vectors[pretenders]))
     plain = tower.residual.weight[-1].clone()
     mean = torch.nn.functional.normalize(users.mean(dim=(0, 1)), dim=0)
@@ -60,16 +59,5 @@ def welcome_newcomers(tower: UserTower, content: EmbeddingTable, histories: Hist
         pull = (low + high) / 2
         tower.residual.weight[-1] = plain + pull * step
         vectors = tower.items(described, torch.full((len(pretenders),), stranger))
-        first = (nearest(users, vectors) > last) & unseen
-        low, high = (pull, high) if int(first.sum()) < wanted else (low, pull)
-
-
-def _engaged(histories: Histories, rows: npt.NDArray[np.integer], n_items: int) -> npt.NDArray[np.bool_]:
-    """Whether each user engaged with each of some items, ``[n, m]``."""
-    column = np.full(n_items, -1)
-    column[rows] = np.arange(len(rows))
-    columns = column[histories.items]
-    owner = np.repeat(np.arange(len(histories)), histories.lengths)
-    out = np.zeros((len(histories), len(rows)), np.bool_)
-    out[owner[columns >= 0], columns[columns >= 0]] = True
-    return out
+        found = int((nearest(users, vectors) > last).sum())
+        low, high = (pull, high) if found < wanted else (low, pull)
