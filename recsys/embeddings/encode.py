@@ -101,4 +101,5 @@ def open_content(path: Path) -> EmbeddingTable:
     vectors = np.concatenate([np.asarray(tables[name].vectors) for name in READ_OUTS], axis=1)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     first = tables[READ_OUTS[0]]
-    return EmbeddingTable(first.ids, vectors / np.where(lengths > 0, lengths, 1), first.fingerprint)
+    vectors /= np.where(lengths > 0, lengths, 1)
+    return EmbeddingTable(first.ids, vectors, first.fingerprint)
