@@ -13,13 +13,13 @@ from recsys.config import BaseConfig
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.data.splits import SplitConfig, split_events
-from recsys.embeddings.encode import open_tables
+from recsys.embeddings.encode import open_content
 from recsys.retrieval.user_tower import TABLE, USER_TOWER
 from recsys.towers.user import UserTower, UserTowerConfig
 from recsys.training.user_trainer import UserTrainerConfig, train_user_tower
 from recsys.types import IdMap
 
-KIND, VERSION = USER_TOWER, 1
+KIND, VERSION = USER_TOWER, 2
 
 
 class UserTowerJobConfig(BaseConfig):
@@ -44,7 +44,7 @@ def make_user_tower(
     def build(work: Path) -> dict[str, Any]:
         data = Dataset(dataset.path)
         learned = Interactions.of(split_events(data.events, config.split).fit, data.ids)
-        content = open_tables(embeddings.path)["fused"]
+        content = open_content(embeddings.path)
         trained = IdMap.of(data.ids.ids[np.flatnonzero(learned.item_counts())])
         torch.manual_seed(config.trainer.seed)
         tower = UserTower(content.width, trained, config.model, content.fingerprint)

@@ -90,3 +90,16 @@ def join_parts(dataset: Dataset, parts: Path, fingerprint: str, out: Path) -> No
 def open_tables(path: Path) -> dict[str, EmbeddingTable]:
     """The tables written by :func:`join_parts`, by read-out."""
     return {name: EmbeddingTable.open(path / name) for name in READ_OUTS}
+
+
+def open_content(path: Path) -> EmbeddingTable:
+    """All that a tower says of the items: the tables written by :func:`join_parts` side by side, as unit vectors.
+
+    What is learned from content learns more from text and picture beside what they were fused into.
+    """
+    tables = open_tables(path)
+    vectors = np.concatenate([np.asarray(tables[name].vectors) for name in READ_OUTS], axis=1)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    first = tables[READ_OUTS[0]]
+    vectors /= np.where(lengths > 0, lengths, 1)
+    return EmbeddingTable(first.ids, vectors, first.fingerprint)

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recsys import schemas
 from recsys.artifacts import sha256_of
@@ -40,8 +41,32 @@ class UserTowerConfig(BaseConfig):
     heads: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     interests: int = Field(default=1, ge=1)  # vectors a user; an item is as near as to the nearest of them
+    hidden: int = Field(default=256, ge=1)  # of the layer between content and item vectors
     residual: bool = True  # whether an item has a learned vector of its own beside its content
-    residual_dropout: float = Field(default=0.2, ge=0, lt=1)  # how often training takes it away, as a new item has none
+    residual_dropout: float = Field(
+        default=0.05, ge=0, lt=1
+    )  # how often training takes it away, as a new item has none
+
+
+class ContentHead(nn.Module):
+    """From content to the space of the users: a linear map, and a hidden layer beside it that starts at nothing.
+
+    Args:
+        content: width of what comes in.
+        hidden: width of the layer.
+        width: of what goes out.
+    """
+
+    def __init__(self, content: int, hidden: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(content, width, bias=False)
+        self.inner = nn.Linear(content, hidden, bias=False)
+        self.outer = nn.Linear(hidden, width, bias=False)
+        nn.init.zeros_(self.outer.weight)
+
+    def forward(self, content: Tensor) -> Tensor:
+        out: Tensor = self.linear(content) + self.outer(F.gelu(self.inner(content)))
+        return out
 
 
 class UserTower(nn.Module):
@@ -69,7 +94,7 @@ class UserTower(nn.Module):
         self.content_width = content
         self.content_fingerprint = content_fingerprint
         width = config.width
-        self.project = nn.Linear(content, width, bias=False)
+        self.project = ContentHead(content, config.hidden, width)
         self.residual = nn.Embedding(len(trained) + 1, width) if config.residual else None  # the last is of strangers
         self.strength = nn.Embedding(len(STRENGTHS), width)
         self.place = nn.Embedding(config.last, width)
@@ -83,8 +108,6 @@ class UserTower(nn.Module):
         for embedding in (self.residual, self.strength, self.place):
             if embedding is not None:
                 nn.init.normal_(embedding.weight, std=0.02)
-        if self.residual is not None:
-            nn.init.zeros_(self.residual.weight[-1:])
         self._fingerprint: str | None = None
 
     @property
@@ -112,11 +135,12 @@ class UserTower(nn.Module):
         """
         vectors: Tensor = self.project(content)
         if self.residual is not None:
-            residual = self.residual(slots)
-            known = slots != len(self.trained)
+            stranger = len(self.trained)
+            seen = content.any(dim=1) | (slots != stranger)
             if self.training and self.config.residual_dropout:
-                known = known & (torch.rand(len(slots), device=slots.device) >= self.config.residual_dropout)
-            vectors = vectors + residual * known[:, None]
+                lost = torch.rand(len(slots), device=slots.device) < self.config.residual_dropout
+                slots = slots.masked_fill(lost, stranger)
+            vectors = (vectors + self.residual(slots)) * seen[:, None]
         return unit(vectors)
 
     def states(self, vectors: Tensor, strengths: Tensor) -> Tensor:
@@ -239,7 +263,8 @@ def nearest(users: Tensor, items: Tensor) -> Tensor:
     Returns:
         ``[..., m]``.
     """
-    return (users @ items.T).amax(dim=-2)
+    cosines = users @ items.T
+    return cosines.squeeze(-2) if cosines.size(-2) == 1 else cosines.amax(dim=-2)
 
 
 def _hash_of(path: Path) -> str:

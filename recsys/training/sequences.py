@@ -11,6 +11,8 @@ from recsys.data.interactions import Interactions
 from recsys.towers.user import strength_numbers
 from recsys.types import NO_ROW, RowArray
 
+NEVER = np.iinfo(np.int32).max
+
 
 @dataclass(frozen=True, eq=False)
 class SequenceBatch:
@@ -21,12 +23,14 @@ class SequenceBatch:
         items: item rows, ``[n, t]``.
         strengths: numbers of :data:`recsys.towers.user.STRENGTHS`, ``[n, t]``.
         targets: the item that followed each, ``[n, t]``.
+        places: how many engagements the user had before each target, ``[n, t]``.
     """
 
     users: RowArray
     items: RowArray
     strengths: npt.NDArray[np.int64]
     targets: RowArray
+    places: RowArray
 
 
 class Sequences:
@@ -46,7 +50,10 @@ class Sequences:
         stretches = np.ceil((np.diff(self.offsets) - 1) / last).clip(min=0)
         self._chances = stretches / max(stretches.sum(), 1)
         self._n_items = len(interactions.items_map)
-        self._pairs = np.sort(interactions.users.astype(np.int64) * self._n_items + interactions.items)
+        keys = interactions.users.astype(np.int64) * self._n_items + interactions.items
+        order = np.argsort(keys)
+        self._pairs = keys[order]
+        self._places = (order - self.offsets[interactions.users[order]]).astype(np.int32)
 
     def __len__(self) -> int:
         """How many users have at least two engagements."""
@@ -68,11 +75,13 @@ class Sequences:
         length = int(real.sum(axis=1).max())
         items, targets = rows[:, : length - 1].copy(), rows[:, 1:length]
         items[targets == NO_ROW] = NO_ROW
-        return SequenceBatch(chosen.astype(np.int32), items, strengths[:, : length - 1], targets)
+        places = (begins - starts)[:, None] + np.arange(1, length)
+        return SequenceBatch(
+            chosen.astype(np.int32), items, strengths[:, : length - 1], targets, places.astype(np.int32)
+        )
 
-    def engaged(self, users: RowArray, items: RowArray) -> npt.NDArray[np.bool_]:
-        """Whether each user engaged with each item at any time, ``[n, m]``."""
+    def places(self, users: RowArray, items: RowArray) -> RowArray:
+        """How many engagements each user had before the one with each item, ``[n, m]``; ``NEVER`` without one."""
         keys = users.astype(np.int64)[:, None] * self._n_items + items[None, :]
-        place = np.minimum(np.searchsorted(self._pairs, keys), len(self._pairs) - 1)
-        found: npt.NDArray[np.bool_] = self._pairs[place] == keys
-        return found
+        found = np.minimum(np.searchsorted(self._pairs, keys), len(self._pairs) - 1)
+        return np.where(self._pairs[found] == keys, self._places[found], NEVER)

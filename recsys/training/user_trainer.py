@@ -21,6 +21,7 @@ from recsys.retrieval.user_tower import UserTowerSource
 from recsys.towers.logit_scale import clamp_logit_scale
 from recsys.towers.user import UserTower, nearest
 from recsys.training.checkpoint import Checkpoint, Progress
+from recsys.training.newcomers import welcome_newcomers
 from recsys.training.optimizer import OptimizerConfig, scheduled
 from recsys.training.sampled_softmax import NegativeSampler, sampled_softmax
 from recsys.training.sequences import SequenceBatch, Sequences
@@ -37,10 +38,11 @@ class UserTrainerConfig(BaseConfig):
     users_per_batch: int = Field(default=64, ge=1)
     negatives: int | None = Field(default=1024, ge=1)  # sampled a step; ``None`` compares with the whole catalogue
     largest_cosine: float = Field(default=0.98, gt=0, le=1)  # a nearer item is no negative (2510.14788)
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-3, warmup_steps=100, weight_decay=0.01)
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=6e-3, warmup_steps=100, weight_decay=0.01)
     evaluate_every: int = Field(default=250, ge=1)
     patience: int = Field(default=4, ge=1)  # evaluations without more hits before stopping
     validation_users: int = Field(default=1000, ge=1)  # whose last engagement is never trained on
+    newcomer_share: float = Field(default=1.0, gt=0)  # of the first places, see :func:`welcome_newcomers`
 
 
 def train_user_tower(
@@ -105,6 +107,7 @@ def train_user_tower(
             say_record(progress.history[-1])
     checkpoint.load_kept(tower)
     tower.eval()
+    welcome_newcomers(tower, content, interactions.histories(), config.newcomer_share, config.seed)
     return progress
 
 
@@ -151,16 +154,19 @@ class _Step:
     def loss(self, step: int) -> Tensor:
         batch = self.sequences.draw(step, self.config.users_per_batch)
         negatives, log_expected = self._negatives(step)
-        rows, place = np.unique(np.concatenate([batch.items.ravel(), negatives]), return_inverse=True)
-        vectors = self._vectors(np.maximum(rows, 0))
-        inputs = vectors[torch.from_numpy(place[: batch.items.size].reshape(batch.items.shape))]
-        states = self.tower.states(inputs, torch.from_numpy(batch.strengths))
         real = torch.from_numpy(batch.targets != NO_ROW)
-        users, right = states[real], self._vectors(batch.targets[batch.targets != NO_ROW])
-        others = vectors[torch.from_numpy(place[batch.items.size :])]
+        right = batch.targets[batch.targets != NO_ROW]
+        parts = (batch.items.ravel(), negatives, right)
+        rows, place = np.unique(np.concatenate(parts), return_inverse=True)
+        vectors = self._vectors(np.maximum(rows, 0))
+        ends = np.cumsum([len(part) for part in parts])
+        heard, others, followed = (vectors[torch.from_numpy(each)] for each in np.split(place, ends[:-1]))
+        states = self.tower.states(heard.unflatten(0, batch.items.shape), torch.from_numpy(batch.strengths))
+        users = states[real]
         scale = self.tower.scale.exp()
-        positive = scale * torch.einsum("mid,md->mi", users, right).amax(dim=1)
-        excluded = self._excluded(batch, negatives, real) | (right @ others.T > self.config.largest_cosine).detach()
+        positive = scale * torch.einsum("mid,md->mi", users, followed).amax(dim=1)
+        alike = (followed @ others.T).detach() > self.config.largest_cosine
+        excluded = self._known(batch, negatives, real) | alike
         return sampled_softmax(positive, scale * nearest(users, others), log_expected, excluded)
 
     def _negatives(self, step: int) -> tuple[RowArray, Tensor]:
@@ -169,10 +175,11 @@ class _Step:
         return self.sampler.draw(self.config.negatives, np.random.default_rng([self.config.seed, step, 3]))
 
     def _vectors(self, rows: npt.NDArray[np.integer]) -> Tensor:
+        """An item of a batch has one vector in it, with its residual or without."""
         content = torch.from_numpy(np.array(self.content.vectors[rows]))
         return self.tower.items(content, self.slots[torch.from_numpy(rows.astype(np.int64))])
 
-    def _excluded(self, batch: SequenceBatch, negatives: RowArray, real: Tensor) -> Tensor:
-        """What the user engaged with at any time, the right item among it."""
-        engaged = torch.from_numpy(self.sequences.engaged(batch.users, negatives))
-        return engaged[real.nonzero(as_tuple=True)[0]]
+    def _known(self, batch: SequenceBatch, negatives: RowArray, real: Tensor) -> Tensor:
+        """What the user had engaged with by then, the right item among it; what came later is a negative."""
+        places = torch.from_numpy(self.sequences.places(batch.users, negatives))
+        return places[real.nonzero(as_tuple=True)[0]] <= torch.from_numpy(batch.places)[real][:, None]

@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from recsys.data.dataset import Dataset
-from recsys.embeddings.encode import ITEMS_PER_SLICE, SliceEncoder, join_parts, missing_slices, open_tables, part_file
+from recsys.embeddings.encode import (
+    ITEMS_PER_SLICE,
+    SliceEncoder,
+    join_parts,
+    missing_slices,
+    open_content,
+    open_tables,
+    part_file,
+)
 from recsys.encoders.image import ImageConfig
 from recsys.encoders.text import TextConfig
 from recsys.towers.base import ItemBatch, item_texts
@@ -46,6 +54,12 @@ def test_slices_add_up_to_the_whole_catalogue(tiny_world: Path, tower_dir: Path,
     assert without_picture.any()
     assert not tables["image"].vectors[without_picture].any()
     np.testing.assert_allclose(np.linalg.norm(tables["fused"].vectors, axis=1), 1, atol=1e-5)
+
+    content = open_content(tmp_path / "out")
+    assert content.fingerprint == tower.fingerprint
+    beside = np.concatenate([whole[name] for name in ("fused", "text", "image")], axis=1)
+    parts = np.where(without_picture, 2, 3)[:, None]
+    np.testing.assert_allclose(content.vectors, beside / np.sqrt(parts), atol=1e-5)
 
 
 def test_only_missing_slices_are_encoded_again(tiny_world: Path, tower_dir: Path, tmp_path: Path) -> None:

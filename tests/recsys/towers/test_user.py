@@ -28,8 +28,6 @@ def tower(config: UserTowerConfig = CONFIG, trained: int = 10) -> UserTower:
         for parameter in made.parameters():
             if parameter.ndim >= 2:
                 parameter.add_(0.3 * torch.randn_like(parameter))
-        if made.residual is not None:
-            made.residual.weight[-1] = 7.0  # must not matter: no item is a stranger's residual
     return made.eval()
 
 
@@ -43,15 +41,24 @@ def test_the_newest_engagements_stand_oldest_first_and_padding_at_the_end() -> N
     assert strength_numbers(np.array([0.1, 1, 2.5, 99])).tolist() == [0, 0, 1, len(STRENGTHS) - 1]
 
 
-def test_an_item_is_the_unit_vector_of_content_plus_its_residual_and_a_new_one_of_content_alone() -> None:
+def test_an_item_is_the_unit_vector_of_content_plus_a_residual_that_new_ones_share() -> None:
     made, table = tower(), content()
     vectors = made.item_vectors(table)
     assert made.residual is not None
-    projected = table.vectors @ made.project.weight.detach().numpy().T
-    projected[:10] += made.residual.weight.detach().numpy()[:10]
-    np.testing.assert_allclose(vectors, projected / np.linalg.norm(projected, axis=1, keepdims=True), atol=1e-6)
+    inner = torch.from_numpy(table.vectors) @ made.project.inner.weight.T
+    projected = torch.from_numpy(table.vectors) @ made.project.linear.weight.T
+    projected = projected + torch.nn.functional.gelu(inner) @ made.project.outer.weight.T
+    whole = (projected + made.residual.weight[[*range(10), 10, 10]]).detach().numpy()
+    np.testing.assert_allclose(vectors, whole / np.linalg.norm(whole, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_an_item_of_which_nothing_is_known_has_no_vector() -> None:
+    table = content()
     alone = tower(CONFIG.model_copy(update={"residual": False})).item_vectors(table)
-    np.testing.assert_array_equal(alone[5], np.zeros(8))  # neither content nor residual
+    np.testing.assert_array_equal(alone[5], 0)
+    table.vectors[11] = 0
+    vectors = tower().item_vectors(table)
+    np.testing.assert_array_equal(vectors[11], 0)  # neither content nor a residual of its own
     assert np.linalg.norm(vectors[5]) == pytest.approx(1, abs=1e-6)
 
 
@@ -88,14 +95,13 @@ def test_nearest_takes_the_better_interest() -> None:
     assert nearest(users, torch.tensor([[0.6, 0.8], [1.0, 0.0]])).tolist() == [[pytest.approx(0.8), 1.0]]
 
 
-def test_training_takes_residuals_away_as_often_as_said() -> None:
+def test_training_takes_items_for_new_as_often_as_said() -> None:
     made = tower(CONFIG.model_copy(update={"residual_dropout": 0.3}))
-    table = content()
+    rows = torch.from_numpy(content().vectors[:1]).expand(4000, -1)
+    new = made.items(rows[:1], torch.tensor([10]))
     made.train()
-    slots = torch.zeros(4000, dtype=torch.long)
-    vectors = made.items(torch.from_numpy(table.vectors[:1]).expand(4000, -1), slots)
-    alone = torch.nn.functional.normalize(made.project(torch.from_numpy(table.vectors[:1])), dim=-1)
-    assert (vectors - alone).abs().amax(dim=1).lt(1e-5).float().mean().item() == pytest.approx(0.3, abs=0.03)
+    vectors = made.items(rows, torch.zeros(4000, dtype=torch.long))
+    assert (vectors - new).abs().amax(dim=1).lt(1e-5).float().mean().item() == pytest.approx(0.3, abs=0.03)
 
 
 def test_saved_and_loaded_it_says_the_same(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.data.interactions import Interactions
-from recsys.training.sequences import Sequences
+from recsys.training.sequences import NEVER, Sequences
 from recsys.types import NO_ROW, IdMap
 
 
@@ -51,7 +51,15 @@ def test_a_step_has_its_own_batch_whoever_asks() -> None:
     assert not np.array_equal(one.draw(7, 8).items, one.draw(8, 8).items)
 
 
-def test_engaged_knows_every_pair_and_no_other() -> None:
+def test_places_tell_how_much_came_before_an_engagement() -> None:
     made = sequences([[3, 1], [], [39]], last=2)
-    found = made.engaged(np.array([0, 1, 2], np.int32), np.array([0, 1, 3, 39], np.int32))
-    assert found.tolist() == [[False, True, True, False], [False] * 4, [False, False, False, True]]
+    found = made.places(np.array([0, 1, 2], np.int32), np.array([0, 1, 3, 39], np.int32))
+    assert found.tolist() == [[NEVER, 1, 0, NEVER], [NEVER] * 4, [NEVER, NEVER, NEVER, 0]]
+
+
+def test_the_place_of_a_target_is_where_the_user_met_it() -> None:
+    made = sequences([list(range(10, 30)), [7, 5, 6]], last=4)
+    batch = made.draw(3, 20)
+    for user, targets, places in zip(batch.users, batch.targets, batch.places, strict=True):
+        real = targets != NO_ROW
+        np.testing.assert_array_equal(made.places(np.array([user], np.int32), targets[real])[0], places[real])

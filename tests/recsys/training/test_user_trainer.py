@@ -99,20 +99,19 @@ def test_interrupted_and_resumed_it_ends_with_the_same_weights(tmp_path: Path, m
         torch.testing.assert_close(weights(resumed)[name], tensor, rtol=0, atol=0)
 
 
-def test_what_was_engaged_with_is_no_negative() -> None:
+def test_what_was_engaged_with_by_then_is_no_negative_and_what_came_later_is_one() -> None:
     config = CONFIG.model_copy(update={"negatives": None, "largest_cosine": 1.0})
     interactions = ring()
     sequences = user_trainer.Sequences(interactions, 6, 0)
     sampler = user_trainer.NegativeSampler.of(interactions.item_counts())
     step = user_trainer._Step(fresh(), content(), fresh().slots(content().ids), sequences, sampler, config)
     batch = sequences.draw(0, 4)
-    real = torch.from_numpy(batch.targets >= 0)
-    excluded = step._excluded(batch, sampler.items, real)
-    owner = np.repeat(batch.users, real.sum(dim=1).numpy())
-    for row, user in enumerate(owner):
-        known = set(interactions.histories()[user].tolist())
-        assert {int(item) for item in sampler.items[excluded[row].numpy()]} == known
-    assert all(excluded[row, item] for row, item in enumerate(batch.targets[batch.targets >= 0].tolist()))
+    real = batch.targets >= 0
+    known = step._known(batch, sampler.items, torch.from_numpy(real)).numpy()
+    owner = np.repeat(batch.users, real.sum(axis=1))
+    for row, (user, target) in enumerate(zip(owner, batch.targets[real], strict=True)):
+        history = interactions.histories()[user].tolist()
+        assert set(sampler.items[known[row]].tolist()) == set(history[: history.index(target) + 1])
 
 
 def test_users_of_one_engagement_have_nothing_to_teach(tmp_path: Path) -> None:
