@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.data.formats.movielens import ml_1m, ml_100k, ml_csv
+from recsys.data.formats.qilin import qilin
 from recsys.data.reader import Reader
 from recsys.exceptions import DataError
 
@@ -26,6 +27,7 @@ FORMATS: Mapping[str, Format] = {
     "ml-100k": Format(("u.data", "u.item", "u.user"), ml_100k),
     "ml-1m": Format(("movies.dat", "users.dat", "ratings.dat"), ml_1m),
     "ml-csv": Format(("movies.csv", "ratings.csv"), ml_csv),
+    "qilin": Format(("notes/*.parquet", "user_feat/*.parquet"), qilin),
 }
 
 
