@@ -3,7 +3,7 @@
 ``rec_inter.csv`` and ``src_inter.csv`` hold exposures, ``item_features.csv`` and ``user_features.csv`` describe. Both
 spellings of the columns that differ between description and download are read. Captions and keywords are published as
 lists of integers, one a word, and become texts of these numbers; an item without caption is described by the names of
-its categories. ``playing_time`` is taken as milliseconds, as ``duration_ms`` is. There are no positions and no
+its categories. Author 0, the day 1970-1-1 and categories named ``empty`` are padding. There are no positions and no
 pictures. Not read: ``social_network.csv``.
 """
 
@@ -20,16 +20,17 @@ from recsys.data.mapping import EventSource, ItemSource, Mapping, UserSource
 from recsys.data.reader import with_absent
 
 RECOMMENDED, SEARCHED, ITEMS, USERS = "rec_inter.csv", "src_inter.csv", "item_features.csv", "user_features.csv"
-_MISSING = ("", "UNKNOWN", "nan", "None")
+_NO_CATEGORY = ("", "empty", "空", "UNKNOWN", "nan", "None")
+_NO_AUTHOR = "0"
 
 _ITEM, _USER = "item_id", "user_id"
 _CAPTION, _KEYWORD = "caption", "keyword"
 _LEVELS = ("first", "second", "third", "fourth")
-_NAMES = ("name_en", "name", "id")
+_NAMES = ("name_en", "name")
 _ITEM_ATTRIBUTES = ("item_type", "upload_type")
 _USER_ATTRIBUTES = ("search_active_level", "rec_active_level", "onehot_feat1", "onehot_feat2")
 _UPLOADED = "upload_time"
-_DAYS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
+_DAYS, _ZONE, _FIRST_YEAR = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d"), "Asia/Shanghai", 1971
 _CLICKED, _FORWARDED, _MS_PLAYED = "click_cnt", "forward", "playing_time"
 _SESSION = "search_session_id"
 _MOMENTS = ("search_session_timestamp", "timestamp")
@@ -56,7 +57,6 @@ def _items() -> ItemSource:
             schemas.CATEGORY: (f"{schemas.TAGS}[0]",),
         },
         attributes=_ITEM_ATTRIBUTES,
-        missing=_MISSING,
     )
 
 
@@ -86,15 +86,17 @@ def _described(file: Path, items: pl.DataFrame) -> pl.DataFrame:
         names = [
             f"{level}_level_category_{name}" for name in _NAMES if f"{level}_level_category_{name}" in items.columns
         ]
-        given = [pl.when(~pl.col(name).str.strip_chars().is_in(_MISSING)).then(pl.col(name)) for name in names]
+        given = [pl.when(~pl.col(name).str.strip_chars().is_in(_NO_CATEGORY)).then(pl.col(name)) for name in names]
         levels.append(pl.coalesce(given) if given else pl.lit(None, pl.String))
     items = with_absent(items, (_CAPTION, _UPLOADED, schemas.AUTHOR_ID, *_ITEM_ATTRIBUTES))
-    days = [pl.col(_UPLOADED).str.strip_chars().str.to_datetime(day, time_unit="ms", strict=False) for day in _DAYS]
+    text = pl.col(_UPLOADED).str.strip_chars()
+    day = pl.coalesce(text.str.to_datetime(pattern, time_unit="ms", strict=False) for pattern in _DAYS)
     items = items.with_columns(pl.concat_list(levels).list.drop_nulls().alias(schemas.TAGS))
     categories = pl.col(schemas.TAGS).list.join(" ")
     return items.with_columns(
         pl.coalesce(_words(_CAPTION), pl.when(categories != "").then(categories)).alias(schemas.TEXT),
-        pl.coalesce(days).alias(schemas.CREATED_AT),
+        pl.when(day.dt.year() >= _FIRST_YEAR).then(day.dt.replace_time_zone(_ZONE)).alias(schemas.CREATED_AT),
+        pl.when(pl.col(schemas.AUTHOR_ID) != _NO_AUTHOR).then(schemas.AUTHOR_ID).alias(schemas.AUTHOR_ID),
     )
 
 

@@ -1,8 +1,9 @@
 """The published layout of MicroLens-50k and -100k, short videos with covers (Ni et al. 2023, arXiv 2309.15379).
 
 ``MicroLens-50k_pairs.csv`` (or, where it is missing, the lists in ``MicroLens-50k_pairs.tsv``, which have an order but
-no moments), ``MicroLens-50k_titles.csv`` and pictures ``MicroLens-50k_covers/<item>.jpg``. A pair is a comment under
-the video, the only action that is published. Not read: ``*_likes_and_views.txt``, a snapshot taken after the comments.
+no moments), ``MicroLens-50k_titles.csv`` (``MicroLens-100k_title_en.csv``) and pictures
+``MicroLens-50k_covers/<item>.jpg``. A pair is a comment under the video, the only action that is published. Not read:
+``*_likes_and_views.txt``, a snapshot taken after the comments.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from recsys.data.mapped import MappedReader, Reshape
 from recsys.data.mapping import EventSource, ItemSource, Mapping
 from recsys.exceptions import DataError
 
-TITLES, PAIRS = "MicroLens-*_titles.csv", "MicroLens-*_pairs.*"
+TITLES, PAIRS = "MicroLens-*_title*.csv", "MicroLens-*_pairs.*"
 _ITEM, _USER, _VIDEOS = "item", "user", "items"
 _COVER = "cover"
 
@@ -29,7 +30,7 @@ def microlens(folder: Path) -> MappedReader:
     Raises:
         DataError: the folder holds none, or several sets, whose numbers of users and items mean different things.
     """
-    sets = sorted({file.name.split("_")[0] for file in folder.glob(TITLES)})
+    sets = sorted({file.name.split("_")[0] for file in folder.glob(f"{TITLES}*")})
     if len(sets) != 1:
         raise DataError(f"{folder} holds {', '.join(sets) or 'no set'} of MicroLens.", "Give each set its own folder.")
     covers = folder / f"{sets[0]}_covers"
@@ -42,7 +43,7 @@ def microlens(folder: Path) -> MappedReader:
     mapping = Mapping(
         items=(
             ItemSource(
-                files=(f"{sets[0]}_titles.csv",),
+                files=(max(file.name for file in folder.glob(f"{sets[0]}_title*.csv*")),),  # originals before English
                 columns={
                     schemas.ITEM_ID: (_ITEM,),
                     schemas.TITLE: ("title",),

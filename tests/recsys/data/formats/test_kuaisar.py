@@ -14,9 +14,10 @@ CATEGORIES = ",".join(
 )
 ITEMS = (
     f"item_id,caption,author_id,item_type,upload_time,upload_type,{CATEGORIES}\n"
-    '1,"[12, 7, 12]",90,NORMAL,2023-05-22,LongImport,8,音乐,Music,80,流行,Pop,UNKNOWN,UNKNOWN,UNKNOWN,,,\n'
+    '1,"[12, 7, 12]",90,NORMAL,2023-05-22,LongImport,8,音乐,Music,80,流行,Pop,0,空,empty,0,空,empty\n'
     "2,[],91,NORMAL,2023-05-23 10:00:00,ShortImport,9,游戏,Games,,,,,,,,,\n"
-    "3,[],92,AD,never,Web,,UNKNOWN,UNKNOWN,,,,,,,,,\n"
+    "3,[],92,AD,2023-05-22,Web,0,空,empty,,,,,,,,,\n"
+    '4,"[99]",0,NORMAL,1970-1-1,Web,7,美食,Food,,,,,,,,,\n'
     '1,"[5]",90,NORMAL,2023-05-22,Web,8,音乐,Music,,,,,,,,,\n'
 )
 REC_COLUMNS = (
@@ -66,8 +67,9 @@ def test_items_by_their_captions_or_else_their_categories(folder, tmp_path):
     _, data = read(folder, tmp_path / "data")
     columns = [schemas.ITEM_ID, schemas.TEXT, schemas.AUTHOR_ID, schemas.TAGS, schemas.CATEGORY, schemas.CREATED_AT]
     assert data.items.select(columns).rows() == [
-        ("1", "12 7 12", "90", ["Music", "Pop"], "Music", datetime(2023, 5, 22, tzinfo=UTC)),
-        ("2", "Games", "91", ["Games"], "Games", datetime(2023, 5, 23, 10, tzinfo=UTC)),
+        ("1", "12 7 12", "90", ["Music", "Pop"], "Music", datetime(2023, 5, 21, 16, tzinfo=UTC)),
+        ("2", "Games", "91", ["Games"], "Games", datetime(2023, 5, 23, 2, tzinfo=UTC)),
+        ("4", "99", None, ["Food"], "Food", None),
     ]
     assert data.items[schemas.ATTRIBUTES][0] == {"item_type": "NORMAL", "upload_type": "LongImport"}
 

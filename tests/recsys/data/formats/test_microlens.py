@@ -84,6 +84,15 @@ def test_without_covers_the_titles_are_read_without_a_complaint_a_cover(folder, 
     assert data.items["n_images"].to_list() == [0, 0]
 
 
+def test_english_titles_where_there_are_no_others(folder, tmp_path):
+    (folder / "MicroLens-50k_title_en.csv").write_text("item,title\n3,English\n")
+    _, data = read(folder, tmp_path / "original")
+    assert data.items[schemas.TITLE][-1] == "Only a title"
+    (folder / "MicroLens-50k_titles.csv").unlink()
+    _, data = read(folder, tmp_path / "english")
+    assert data.items.select(schemas.ITEM_ID, schemas.TITLE).rows() == [("3", "English")]
+
+
 def test_two_sets_in_one_folder(folder):
     (folder / "MicroLens-100k_titles.csv").write_text(TITLES, encoding="utf-8")
     with pytest.raises(DataError, match="MicroLens-100k, MicroLens-50k"):

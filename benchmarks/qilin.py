@@ -5,7 +5,7 @@ query over the exposed notes alone, as the published baseline has it (its words 
 Published on the first 1,000 requests, MRR@10 / MAP@10: search BM25 .3388 / .2399, cross-encoder .5336 / .3848, DCN-V2
 .5600 / .4014; recommendation BM25 .5379 / .3933, cross-encoder .6346 / .4786, DCN-V2 .6307 / .4651.
 
-    python benchmarks/bench_qilin.py path/to/Qilin --home artifacts
+    python benchmarks/qilin.py path/to/Qilin --home artifacts
 
 reads the folder (or finds it read already), prints the table and writes benchmarks/results/qilin.json.
 """
