@@ -1,9 +1,9 @@
-"""Reads a folder of Parquet and CSV files as a :class:`recsys.data.mapping.Mapping` says."""
+"""Reads a folder of Parquet, CSV and JSON-lines files as a :class:`recsys.data.mapping.Mapping` says."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as MappingOf
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import polars.selectors as cs
 from recsys import schemas
 from recsys.data.delimited import read_delimited
 from recsys.data.joined import open_parquet
+from recsys.data.json_lines import is_json_lines, read_json_lines
 from recsys.data.mapping import ColumnPart, ItemSource, Mapping, QuerySource, Source
 from recsys.data.pictures import PictureLookup, read_picture
 from recsys.data.reader import (
@@ -24,6 +25,7 @@ from recsys.data.reader import (
     id_text,
     polars_schema,
     resolve,
+    with_absent,
 )
 from recsys.data.vectors import VectorLookup
 from recsys.exceptions import ConfigError, DataError
@@ -32,6 +34,10 @@ from recsys.types import Image
 _JOINED = (schemas.TITLE, schemas.TEXT)  # several texts become one
 _LISTS = (schemas.TAGS, schemas.IMAGES)  # several values become one list
 _ATTRIBUTES = polars_schema(schemas.ITEMS)[schemas.ATTRIBUTES]
+_NESTED_ROWS = 2**13  # of their rows at a time, each of which may become hundreds of ours
+
+Reshape = Callable[[Path, pl.DataFrame], pl.DataFrame]
+"""From a file and some of its rows to the rows that the mapping speaks of; :data:`schemas.ROW` is kept or repeated."""
 
 
 class MappedReader:
@@ -40,15 +46,13 @@ class MappedReader:
     Args:
         folder: where the files are; paths of pictures are relative to it.
         mapping: which of their columns become ours.
-        derived: per table, expressions that add columns to their rows before the mapping applies.
+        reshape: per table, what is done with their rows before the mapping applies.
     """
 
-    def __init__(
-        self, folder: Path, mapping: Mapping, derived: MappingOf[str, Sequence[pl.Expr]] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, mapping: Mapping, reshape: MappingOf[str, Reshape] | None = None) -> None:
         self.folder = folder
         self.mapping = mapping
-        self._derived = derived or {}
+        self._reshape = reshape or {}
 
     def files(self) -> list[Path]:
         patterns = [pattern for source in self.mapping.sources() for pattern in source.files]
@@ -63,12 +67,16 @@ class MappedReader:
             for file in [file for pattern in source.files for file in resolve(self.folder, pattern)]:
                 for theirs, malformed in self._read(source, file, size):
                     if malformed is not None:
-                        yield Batch(source.table, file.name, pl.DataFrame(), rejected=malformed)
+                        malformed = malformed.with_columns(pl.lit(self._name(file)).alias(schemas.FILE))
+                        yield Batch(source.table, self._name(file), pl.DataFrame(), rejected=malformed)
                     for rows in theirs.iter_slices(size):
                         yield self._batch(source, file, rows, pictures, vectors)
             for lookup in (pictures, vectors):
                 if lookup is not None:
                     yield Batch(source.table, "", pl.DataFrame(), rejected=lookup.leftovers())
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.folder).as_posix()
 
     def _lookups(self, source: Source) -> tuple[PictureLookup | None, VectorLookup | None]:
         if not isinstance(source, ItemSource):
@@ -82,23 +90,31 @@ class MappedReader:
     def _read(self, source: Source, file: Path, size: int) -> Iterator[tuple[pl.DataFrame, pl.DataFrame | None]]:
         """Their columns and :data:`schemas.ROW`, and the malformed lines."""
         if file.suffix != ".parquet":
-            for frame, malformed in read_delimited(file, source.csv):
-                if not frame.is_empty():
-                    frame = frame.with_columns(self._derived.get(source.table, ()))
-                    check_columns(file, _referenced(source), frame.columns)
-                yield frame, malformed
+            read = read_json_lines(file, size) if is_json_lines(file) else read_delimited(file, source.csv)
+            for frame, malformed in read:
+                yield (frame if frame.is_empty() else self._reshaped(source, file, frame)), malformed
             return
         parquet = open_parquet(file)
         names = parquet.schema_arrow.names
-        if source.table not in self._derived:
+        if source.table not in self._reshape:
             names = _referenced(source)
             check_columns(file, names, parquet.schema_arrow.names)
+        else:
+            size = min(size, _NESTED_ROWS)
         start = 0
         for batch in parquet.iter_batches(size, columns=names):
-            frame = pl.DataFrame(pl.from_arrow(batch)).with_columns(self._derived.get(source.table, ()))
-            check_columns(file, _referenced(source), frame.columns)
-            yield frame.with_columns(pl.int_range(start, start + pl.len()).alias(schemas.ROW)), None
+            frame = pl.DataFrame(pl.from_arrow(batch))
+            rows = pl.int_range(start, start + len(frame), eager=True).alias(schemas.ROW)
+            yield self._reshaped(source, file, frame.with_columns(rows)), None
             start += len(frame)
+
+    def _reshaped(self, source: Source, file: Path, theirs: pl.DataFrame) -> pl.DataFrame:
+        if source.table in self._reshape:
+            theirs = self._reshape[source.table](file, theirs)
+        elif is_json_lines(file):  # an object may lack any key
+            theirs = with_absent(theirs, _referenced(source))
+        check_columns(file, _referenced(source), theirs.columns)
+        return theirs
 
     def _batch(
         self,
@@ -122,7 +138,7 @@ class MappedReader:
             ours = ours.with_columns(pl.Series(schemas.IMAGES, images, pl.List(pl.Binary)))
         if vectors is not None:
             ours = ours.with_columns(vectors.of(id_text(ours[schemas.ITEM_ID]).to_list()))
-        return Batch(source.table, file.name, ours, source.time_format, rejected)
+        return Batch(source.table, self._name(file), ours, source.time_format, rejected)
 
     def _read_pictures(self, file: Path, ours: pl.DataFrame) -> tuple[list[list[Image]], pl.DataFrame]:
         images: list[list[Image]] = []
@@ -133,7 +149,7 @@ class MappedReader:
                 content = read_picture(self.folder, path)
                 if isinstance(content, str):
                     record = json.dumps({schemas.ITEM_ID: str(item), "path": path}, ensure_ascii=False)
-                    failed.append((file.name, row, content, record))
+                    failed.append((self._name(file), row, content, record))
                 else:
                     images[-1].append(content)
         return images, pl.DataFrame(failed, schema=REJECTED, orient="row")

@@ -3,7 +3,7 @@
 .. code-block:: toml
 
     [items]
-    files = "notes-*.parquet"                      # Parquet or CSV (also .gz); a name, a glob or a list of them
+    files = "notes-*.parquet"                      # Parquet, CSV or .jsonl (also .gz); a name, a glob or several
     columns.item_id = "id"                         # ours = theirs
     columns.text = ["intro", "body"]               # text columns are joined by a line break
     columns.tags = "keywords"

@@ -7,7 +7,7 @@ A reader renames, splits and joins; it judges nothing. Types, missing values and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -81,6 +81,11 @@ def check_columns(file: Path, wanted: Sequence[str], present: Sequence[str]) -> 
         raise DataError(
             f"{file} has no column {absent[0]!r}; it has {', '.join(present)}.", "Correct the mapping's column names."
         )
+
+
+def with_absent(rows: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """``rows`` and, for every name that is none of their columns, a column of nulls."""
+    return rows.with_columns(pl.lit(None, pl.String).alias(name) for name in names if name not in rows.columns)
 
 
 def resolve(folder: Path, pattern: str) -> list[Path]:

@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from recsys.data.formats.amazon import META, amazon_2023
+from recsys.data.formats.kuaisar import ITEMS, RECOMMENDED, kuaisar
+from recsys.data.formats.microlens import PAIRS, TITLES, microlens
+from recsys.data.formats.mind import BEHAVIOURS, NEWS, MindReader
 from recsys.data.formats.movielens import ml_1m, ml_100k, ml_csv
+from recsys.data.formats.qilin import qilin
 from recsys.data.reader import Reader
 from recsys.exceptions import DataError
 
@@ -23,9 +28,14 @@ class Format:
 
 
 FORMATS: Mapping[str, Format] = {
+    "amazon-2023": Format((META,), amazon_2023),
+    "kuaisar": Format((RECOMMENDED, ITEMS), kuaisar),
+    "microlens": Format((TITLES, PAIRS), microlens),
+    "mind": Format((NEWS, BEHAVIOURS), MindReader),
     "ml-100k": Format(("u.data", "u.item", "u.user"), ml_100k),
     "ml-1m": Format(("movies.dat", "users.dat", "ratings.dat"), ml_1m),
     "ml-csv": Format(("movies.csv", "ratings.csv"), ml_csv),
+    "qilin": Format(("notes/*.parquet", "user_feat/*.parquet"), qilin),
 }
 
 

@@ -103,4 +103,8 @@ def _listed_genres() -> pl.Expr:
 
 def _reader(folder: Path, mapping: Mapping, genres: pl.Expr) -> MappedReader:
     year = pl.col(_TITLE).str.extract(r"\((\d{4})\)\s*$")
-    return MappedReader(folder, mapping, {ItemSource.table: (genres.alias(_GENRES), year.alias(_YEAR))})
+
+    def described(file: Path, movies: pl.DataFrame) -> pl.DataFrame:
+        return movies.with_columns(genres.alias(_GENRES), year.alias(_YEAR))
+
+    return MappedReader(folder, mapping, {ItemSource.table: described})

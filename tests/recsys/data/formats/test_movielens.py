@@ -33,7 +33,7 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FOLDERS)
 def test_the_same_films_and_ratings_in_every_layout(tmp_path, name, compressed):
     for file, text in FOLDERS[name].items():
         content = text.encode("utf-8" if name == "ml-csv" else "latin-1")
