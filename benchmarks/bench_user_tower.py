@@ -45,7 +45,7 @@ from recsys.retrieval.next_item import NextItemConfig, NextItemSource
 from recsys.retrieval.user_tower import UserTowerSource
 from recsys.towers.user import UserTower, UserTowerConfig
 from recsys.training.user_trainer import UserTrainerConfig, train_user_tower
-from recsys.types import Candidates, Histories, IdMap, RowArray
+from recsys.types import Candidates, Histories, RowArray
 
 DEPTH = 200
 NEW_SHARE = 0.05
@@ -66,7 +66,7 @@ def user_tower(
 ) -> tuple[UserTowerSource, float]:
     """A trained tower as a source, and the seconds of CPU it took."""
     torch.manual_seed(0)
-    trained = IdMap.of(content.ids.ids[np.flatnonzero(learned.item_counts())])
+    trained = content.ids.of_rows(np.flatnonzero(learned.item_counts()))
     tower = UserTower(content.width, trained, config, content.fingerprint)
     started = time.process_time()
     with tempfile.TemporaryDirectory() as work:

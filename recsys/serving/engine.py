@@ -169,7 +169,7 @@ class Engine:
         """
         row = self.generation.ids.row(item)
         if row == NO_ROW:
-            raise ConfigError(f"There is no item {item!r}.", f"Item ids look like {self.data.ids.ids[0]!r}.")
+            raise ConfigError(f"There is no item {item!r}.", f"Item ids look like {self.data.ids[0]!r}.")
         vector = np.asarray(self.generation.table.vectors[row : row + 1])
         selection = self._selection(where)
         rows, scores = self.generation.search(vector, k + 1, self.generation.fingerprint, selection)
@@ -244,7 +244,7 @@ class Engine:
     def _answers(self, rows: RowArray, scores: FloatArray, why: list[str]) -> list[Answer]:
         titles = self.data.items[schemas.TITLE]
         return [
-            Answer(ItemId(self.data.ids.ids[row]), titles[int(row)] or "", float(score), reason)
+            Answer(ItemId(self.data.ids[row]), titles[int(row)] or "", float(score), reason)
             for row, score, reason in zip(rows, scores, why, strict=False)
             if row != NO_ROW
         ]

@@ -97,7 +97,7 @@ def test_a_rebuild_in_a_half_filled_directory_gives_the_same_files(table: Embedd
     assert [str(file) for file in files] == [
         "generation.json",
         "index.faiss",
-        "table/ids.parquet",
+        "table/ids.arrow",
         "table/table.json",
         "table/vectors.npy",
     ]

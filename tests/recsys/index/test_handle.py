@@ -87,7 +87,7 @@ def test_no_answer_fails_or_mixes_generations_while_they_are_exchanged(store: Ar
     def ask(own: set[str]) -> None:
         while not stop.is_set():
             served = handle.served
-            number = int(served.generation.ids.ids[0].split("/")[0])
+            number = int(served.generation.ids[0].split("/")[0])
             try:
                 found = served.search(vectors_of(number)[:20], 3, "tower-a")
                 other = handle.search(vectors_of(number)[:20], 3, "tower-a")

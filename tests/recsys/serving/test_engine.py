@@ -36,7 +36,7 @@ def test_related_items_are_the_exact_nearest(engine: Engine) -> None:
     similarity = vectors @ vectors[7]
     similarity[7] = -np.inf
     expected = np.argsort(-similarity, kind="stable")[:5]
-    answers = engine.related(ItemId(engine.data.ids.ids[7]), 5)
+    answers = engine.related(ItemId(engine.data.ids[7]), 5)
     assert [answer.item_id for answer in answers] == engine.data.ids.externals(expected)
     np.testing.assert_allclose([answer.score for answer in answers], similarity[expected], atol=1e-5)
 
@@ -79,7 +79,7 @@ def test_an_items_own_text_and_picture_together_find_the_item(engine: Engine) ->
     text, [cover] = item_texts(engine.data.items)[row], engine.data.covers([row])
     assert text is not None
     first, *others = engine.search(text, cover, 5)
-    assert first.item_id == engine.data.ids.ids[row]
+    assert first.item_id == engine.data.ids[row]
     assert first.score == pytest.approx(1, abs=1e-4)
     assert first.why == "close to the text and the picture"
     assert max(answer.score for answer in others) < 1
