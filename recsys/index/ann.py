@@ -193,7 +193,7 @@ class FaissIndex:
         matching = self.terrain.rows if allowed is None else int(np.count_nonzero(allowed))
         if allowed is None and chosen.excluded is None:
             return self._look(queries, k, None, matching, "everything")
-        if self.terrain.comparing_is_quicker(matching, len(queries), self.effort):
+        if self.terrain.comparing_is_quicker(matching, len(queries), self._breadth(k, matching)):
             return self._compare(queries, k, allowed, chosen)
         if chosen.excluded is None:
             return self._look(queries, k, allowed, matching, "selector")
@@ -214,7 +214,7 @@ class FaissIndex:
         if not depth or not len(queries):
             return Answers.none(k, Trace.of(len(queries), way, 0, matching))
         share = matching / self.terrain.rows
-        breadth = self.effort.breadth if allowed is None else self.terrain.breadth(self.effort, share)
+        breadth = self.effort.breadth if allowed is None else self._breadth(k, matching)
         trace = Trace.of(len(queries), way, breadth, matching)
         bitmap = None if allowed is None else np.packbits(allowed, bitorder="little")
         scores, positions = self._ask(queries, depth, breadth, bitmap)
@@ -246,6 +246,15 @@ class FaissIndex:
         answers = Answers.none(k, trace)
         answers.put(np.arange(len(queries)), found)
         return answers
+
+    def _breadth(self, k: int, matching: int) -> int:
+        """How broad a first look is when so many rows may be returned."""
+        share = matching / self.terrain.rows if matching else 1.0
+        if self.terrain.graph:
+            return self.terrain.breadth_of_graph(self.effort, share)
+        if not self.terrain.lists:
+            return 0
+        return min(self.terrain.limit, max(self.effort.breadth, self._unread.typical_breadth(k, share)))
 
     @cached_property
     def _unread(self) -> Unread:

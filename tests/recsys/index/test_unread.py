@@ -48,8 +48,28 @@ def test_fewer_matching_rows_and_better_answers_need_fewer_lists() -> None:
     assert breadths[-1] == 50
 
 
+def test_a_typical_query_needs_the_lists_that_hold_its_nearest_rows() -> None:
+    generator = np.random.default_rng(2)
+    centroids, vectors, lists = clusters(generator)
+    unread = Unread.of(centroids, vectors[generator.permutation(5000)[:500]], len(vectors))
+    queries = vectors[generator.permutation(5000)[:300]]
+    order = np.argsort(-queries @ centroids.T, axis=1)
+    for k, share in [(10, 0.5), (50, 0.2), (100, 1)]:
+        breadth = unread.typical_breadth(k, share)
+        allowed = generator.random(5000) < share
+        products = np.where(allowed, queries @ vectors.T, -1)
+        nearest = np.argsort(-products, axis=1)[:, :k]
+        found = np.mean([np.isin(lists[nearest[query]], order[query, :breadth]).mean() for query in range(300)])
+        assert 1 - ALLOWANCE - 0.03 < found < 0.9999
+    assert [unread.typical_breadth(10, share) for share in (1, 0.1, 0.01)] == sorted(
+        unread.typical_breadth(10, share) for share in (1, 0.1, 0.01)
+    )
+    assert unread.typical_breadth(10, 1e-4) >= 45  # all lists but those that hold the last twentieth of the rows
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 def test_next_to_nothing_can_be_measured_too(rows: int) -> None:
     vectors = np.eye(4, dtype=np.float32)[:rows]
     unread = Unread.of(vectors[:1], vectors, rows)
     assert unread.breadths(vectors, np.float32([-1] * rows), 1.0, 1).tolist() == [1] * rows
+    assert unread.typical_breadth(1, 1.0) == 1
