@@ -82,7 +82,7 @@ class Unread:
         allowed = ALLOWANCE * k / (share * self.rows)  # share of the rows that may be returned, better than the worst
         far = ndtri(min(NEGLIGIBLE * allowed, 0.5))
         levels = (self._means(queries) - worst[:, None]) / np.float32(self.spread)
-        most = int((levels > far).sum(axis=1).max(initial=0))
+        most = int((levels > far).sum(axis=1).max(initial=1))
         if most < len(self.centroids):  # sorting is what takes time
             levels = np.partition(levels, len(self.centroids) - most, axis=1)[:, len(self.centroids) - most :]
         better = ndtr(np.sort(levels, axis=1)) / len(self.centroids)  # the furthest list first

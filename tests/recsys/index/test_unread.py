@@ -46,6 +46,7 @@ def test_fewer_matching_rows_and_better_answers_need_fewer_lists() -> None:
     assert breadths == sorted(breadths)
     assert breadths[0] <= 1
     assert breadths[-1] == 50
+    assert unread.breadths(query, np.float32([5.0]), 1, 10).tolist() == [0]  # nothing can be better
 
 
 def test_a_typical_query_needs_the_lists_that_hold_its_nearest_rows() -> None:
