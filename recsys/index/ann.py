@@ -43,6 +43,7 @@ ADDED_AT_ONCE = 65536
 DROPPED = 200  # rows that a query excludes: so many are fetched and dropped, more are passed over by a bitmap
 CENTROID_SAMPLE = 500  # vectors that tell how near lists lie around their centroids
 FILTERED_REFINE = 4  # times as many first answers are ordered again under a filter, where scores lie closer together
+RECALL_TARGET = 0.95
 WIDENING = 4  # a search that found too little looks so many times as hard
 Positions = npt.NDArray[np.int64]
 
@@ -89,12 +90,14 @@ class FaissIndex:
         stored: index of FAISS; an ``IndexIDMap`` around it where some rows have no vector.
         vectors: of the whole table, for searches among few rows.
         effort: of searches.
+        recall_target: that searches under a filter read for; ``effort`` is what reaches it without one.
     """
 
-    def __init__(self, stored: Any, vectors: FloatArray, effort: Effort) -> None:
+    def __init__(self, stored: Any, vectors: FloatArray, effort: Effort, recall_target: float) -> None:
         self._stored = stored
         self._vectors = vectors
         self.effort = effort
+        self._recall_target = recall_target
         self._rows: RowArray | None = None  # of the positions in the index; None: they are the same
         self._index = stored
         if isinstance(stored, faiss.IndexIDMap):
@@ -106,7 +109,7 @@ class FaissIndex:
         self.refines = isinstance(self._index, faiss.IndexRefine)
 
     @classmethod
-    def build(cls, table: EmbeddingTable, config: FaissConfig) -> FaissIndex:
+    def build(cls, table: EmbeddingTable, config: FaissConfig, recall_target: float = RECALL_TARGET) -> FaissIndex:
         """Train and fill an index. The same table and config give the same index; a table of zeros an empty one.
 
         Raises:
@@ -131,7 +134,7 @@ class FaissIndex:
                 index.add(vectors)
             else:
                 stored.add_with_ids(vectors, chunk.astype(np.int64))
-        return cls(stored, table.vectors, config.effort(lists))
+        return cls(stored, table.vectors, config.effort(lists), recall_target)
 
     @property
     def faiss_index(self) -> Any:
@@ -156,12 +159,13 @@ class FaissIndex:
         faiss.write_index(self._stored, str(file))
 
     @classmethod
-    def open(cls, file: Path, table: EmbeddingTable) -> FaissIndex:
+    def open(cls, file: Path, table: EmbeddingTable, recall_target: float = RECALL_TARGET) -> FaissIndex:
         """Memory-map an index that :meth:`save` wrote.
 
         Args:
             file: the file.
             table: it was built from.
+            recall_target: of searches under a filter.
 
         Raises:
             ArtifactError: there is no such file, or it is of another table.
@@ -170,7 +174,7 @@ class FaissIndex:
             raise ArtifactError(f"There is no index file {file}.", "Build the index generation again.")
         stored = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
         inner = faiss.downcast_index(stored.index) if isinstance(stored, faiss.IndexIDMap) else stored
-        opened = cls(stored, table.vectors, own_effort(inner))
+        opened = cls(stored, table.vectors, own_effort(inner), recall_target)
         last = stored.ntotal - 1 if opened._rows is None else opened._rows[-1]
         if inner.d != table.width or last >= len(table.ids):
             raise ArtifactError(f"{file} was not built from this table.", "Build the index generation again.")
@@ -261,7 +265,7 @@ class FaissIndex:
         size = min(self.terrain.rows, CENTROID_SAMPLE)
         sample = np.sort(np.random.default_rng(0).choice(self.terrain.rows, size, replace=False))
         vectors = np.asarray(self._vectors[sample if self._rows is None else self._rows[sample]])
-        return Unread.of(centroids(self._index), vectors, self.terrain.rows)
+        return Unread.of(centroids(self._index), vectors, self.terrain.rows, 1 - self._recall_target)
 
     def _ask(
         self, queries: FloatArray, k: int, breadth: int, bitmap: npt.NDArray[np.uint8] | None

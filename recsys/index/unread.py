@@ -17,7 +17,6 @@ from scipy.special import ndtr, ndtri
 
 from recsys.types import FloatArray
 
-ALLOWANCE = 0.05  # of the answers, that may be missed
 NEAR = 0.3  # share of the pairs that the line is drawn through: those of a query with its nearer lists
 NEGLIGIBLE = 0.1  # of the allowance: what lists may hold together that are not looked at one by one
 TYPICAL, OFTEN = 16, 0.75  # queries that tell how many lists a query needs, and the share of them that it suffices for
@@ -37,6 +36,7 @@ class Unread:
         intercept: of the line.
         spread: standard deviation around the line.
         rows: in the index.
+        allowance: share of the answers that may be missed.
         typical: ``[t, d]``, indexed vectors that stand for queries to come.
     """
 
@@ -45,10 +45,11 @@ class Unread:
     intercept: float
     spread: float
     rows: int
+    allowance: float
     typical: FloatArray
 
     @classmethod
-    def of(cls, centroids: FloatArray, sample: FloatArray, rows: int) -> Unread:
+    def of(cls, centroids: FloatArray, sample: FloatArray, rows: int, allowance: float) -> Unread:
         """Measured on a sample ``[s, d]`` of the vectors in the lists, each in turn the query of the others."""
         to_lists = sample @ centroids.T
         expected = to_lists[:, to_lists.argmax(axis=1)]
@@ -58,7 +59,7 @@ class Unread:
         slope, intercept = np.polyfit(x, y, 1) if len(x) > 2 and np.ptp(x) > 0 else (1.0, 0.0)
         spread = float(np.std(y - slope * x - intercept))
         typical = sample[:: max(1, len(sample) // TYPICAL)][:TYPICAL]
-        return cls(centroids, float(slope), float(intercept), max(spread, 1e-4), rows, typical)
+        return cls(centroids, float(slope), float(intercept), max(spread, 1e-4), rows, allowance, typical)
 
     def typical_breadth(self, k: int, share: float) -> int:
         """Lists that a query needs before any is read, if it is like most indexed vectors.
@@ -71,7 +72,7 @@ class Unread:
         return int(np.ceil(np.interp(np.log(k / share), depth, breadth)))
 
     def breadths(self, queries: FloatArray, worst: FloatArray, share: float, k: int) -> npt.NDArray[np.int64]:
-        """Lists to read so that no more than :data:`ALLOWANCE` of k answers is expected in the others.
+        """Lists to read so that no more than the allowance of k answers is expected in the others.
 
         Args:
             queries: ``[q, d]``.
@@ -79,7 +80,9 @@ class Unread:
             share: of the rows that may be returned, taken to be spread evenly over the lists.
             k: number of neighbours.
         """
-        allowed = ALLOWANCE * k / (share * self.rows)  # share of the rows that may be returned, better than the worst
+        allowed = (
+            self.allowance * k / (share * self.rows)
+        )  # share of the rows that may be returned, better than the worst
         far = ndtri(min(NEGLIGIBLE * allowed, 0.5))
         levels = (self._means(queries) - worst[:, None]) / np.float32(self.spread)
         most = int((levels > far).sum(axis=1).max(initial=1))
@@ -105,6 +108,6 @@ class Unread:
         for worst in np.linspace(means.max() + reach, means.min() - reach, LEVELS):
             better = ndtr((means - worst) / self.spread).cumsum(axis=1) * (self.rows / len(self.centroids))
             found.append(np.log(np.maximum(better[:, -1], 1e-9)))
-            needed.append(means.shape[1] - (better <= ALLOWANCE * better[:, -1:]).sum(axis=1))
+            needed.append(means.shape[1] - (better <= self.allowance * better[:, -1:]).sum(axis=1))
         each = [np.interp(depths, *of) for of in zip(np.transpose(found), np.transpose(needed), strict=True)]
         return depths, np.quantile(each, OFTEN, axis=0)
