@@ -233,8 +233,7 @@ class FaissIndex:
             again(np.flatnonzero(positions[:, -1] < 0), breadth)
         left = np.flatnonzero(positions[:, -1] < 0)  # a graph need not reach everything
         if bitmap is not None and breadth < self.terrain.lists and depth < matching:
-            wanted = self._unread.breadths(queries, scores[:, -1], share, depth)
-            wanted = np.minimum(2 ** np.ceil(np.log2(np.maximum(wanted, 1))), self.terrain.limit)  # few calls
+            wanted = self._few_calls(self._unread.breadths(queries, scores[:, -1], share, depth))
             far = np.flatnonzero(wanted > trace.breadths)
             reading = sum(self.terrain.reading_time(lists, share) for lists in wanted[far].tolist())
             if reading > len(far) * self.terrain.comparing_time(matching, len(far)):
@@ -258,7 +257,12 @@ class FaissIndex:
             return self.terrain.breadth_of_graph(self.effort, share)
         if not self.terrain.lists:
             return 0
-        return min(self.terrain.limit, max(self.effort.breadth, self._unread.typical_breadth(k, share)))
+        return max(self.effort.breadth, int(self._few_calls(self._unread.typical_breadth(k, share))))
+
+    def _few_calls(self, breadths: int | Positions) -> npt.NDArray[np.float64]:
+        """Breadths rounded up to powers of two, so that many queries share one."""
+        rounded: npt.NDArray[np.float64] = 2 ** np.ceil(np.log2(np.maximum(breadths, 1)))
+        return np.minimum(rounded, self.terrain.limit)
 
     @cached_property
     def _unread(self) -> Unread:

@@ -14,6 +14,7 @@ KEEP = 2.5  # to look at one inner product
 TEST = 3.5  # to read one bit of a bitmap in the order of an inverted list
 JUMP = 80.0  # to go to one code somewhere
 START = 60_000.0  # to begin, once for all queries of a call
+AGAIN = 2  # times a first look into lists: some queries read on, or are compared after all
 HARDER = 4  # times as hard a graph looks under a filter, since the nearest rows may all be kept back
 WIDEST = 4096  # nodes that a graph keeps in view
 PER_NODE = 25  # neighbours that a graph compares for each node it keeps in view
@@ -60,7 +61,7 @@ class Terrain:
         start = START / max(queries, 1)
         if self.graph:
             return start + breadth * PER_NODE * (self.width * MULTIPLY + JUMP)
-        return start + self.reading_time(breadth, share)
+        return start + AGAIN * self.reading_time(breadth, share)
 
     def reading_time(self, lists: float, share: float) -> float:
         """Nanoseconds to read so many lists through a bitmap, the way to them included."""
