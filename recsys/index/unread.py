@@ -80,9 +80,7 @@ class Unread:
             share: of the rows that may be returned, taken to be spread evenly over the lists.
             k: number of neighbours.
         """
-        allowed = (
-            self.allowance * k / (share * self.rows)
-        )  # share of the rows that may be returned, better than the worst
+        allowed = self.allowance * k / (share * self.rows)  # share of those rows that may be better and yet unread
         far = ndtri(min(NEGLIGIBLE * allowed, 0.5))
         levels = (self._means(queries) - worst[:, None]) / np.float32(self.spread)
         most = int((levels > far).sum(axis=1).max(initial=1))
