@@ -32,7 +32,7 @@ def open_engine(store: ArtifactStore) -> Engine:
     made_from(embeddings, {"dataset": dataset, "tower": tower}, "Run `recsys embed` and `recsys index`.")
     made_from(index, {"embeddings": embeddings}, "Run `recsys index`.")
     width = embeddings.manifest.config["width"]
-    paths = EnginePaths(dataset.path, tower.path, embeddings.path, index.path, None, width, None, False)
+    paths = EnginePaths(dataset.path, tower.path, embeddings.path, index.path.parent, None, width, None, False)
     hybrid = HybridConfig()
     if "lexical" in store.kinds():
         lexical = store.current("lexical")

@@ -13,6 +13,7 @@ from pipelines.build_index import told
 from pipelines.config import DEFAULT, WORLD, validated
 from pipelines.console import Console
 from pipelines.dataset import DatasetConfig, ingested_table, make_dataset
+from pipelines.explain import show_explanation
 from pipelines.index_commands import gc, list_generations, rollback
 from pipelines.index_plan import gigabytes, show_plan
 from pipelines.quickstart import show_report, show_tower_report, tour
@@ -297,6 +298,19 @@ def similar(
     """Notes related to one note."""
     slate = open_engine(ArtifactStore(home)).related(ItemId(item), k, _filter(where))
     show_slate(slate, f"related to {item}", Console(json))
+
+
+@app.command()
+def explain(
+    user: Annotated[str, typer.Option(help="User id.")],
+    item: Annotated[str, typer.Option(help="Item id.")],
+    html: Annotated[Path | None, typer.Option(help="Page to write, with the pictures.")] = None,
+    k: Count = 10,
+    home: Home = HOME,
+    json: Json = False,
+) -> None:
+    """Why a note is, or is not, in a user's feed: who found it, by which neighbours, and where it was lost."""
+    show_explanation(open_engine(ArtifactStore(home)), UserId(user), ItemId(item), k, html, Console(json))
 
 
 @app.command()

@@ -41,7 +41,7 @@ def _by_picture(data: Dataset, tables: dict[str, EmbeddingTable]) -> SheetSectio
     seeds = np.random.default_rng(0).choice(with_picture, min(ROWS_PER_SECTION, len(with_picture)), replace=False)
     found, _ = ExactIndex(tables["fused"]).search(np.asarray(image[seeds]), RESULTS + 1)
     rows = [
-        Row(_cards(data, [seed])[0], tuple(_cards(data, [row for row in near if row not in (seed, NO_ROW)][:RESULTS])))
+        Row(cards(data, [seed])[0], tuple(cards(data, [row for row in near if row not in (seed, NO_ROW)][:RESULTS])))
         for seed, near in zip(seeds, found, strict=True)
     ]
     return SheetSection("Search by picture", "A cover, and the notes whose fused vector is nearest to it.", tuple(rows))
@@ -55,7 +55,7 @@ def _by_text(data: Dataset, tower: ItemTower, tables: dict[str, EmbeddingTable])
     rows = []
     for text, near in zip(texts, found, strict=True):
         right = set(data.ids.rows(judged.filter(pl.col(schemas.QUERY) == text)[schemas.ITEM_ID]).tolist())
-        rows.append(Row(text, tuple(_cards(data, near[near != NO_ROW].tolist(), right))))
+        rows.append(Row(text, tuple(cards(data, near[near != NO_ROW].tolist(), right))))
     return SheetSection("Search by text", "A query, and what it finds; judged relevant notes are marked.", tuple(rows))
 
 
@@ -66,7 +66,7 @@ def _feeds(data: Dataset, cascade: Cascade, held_out: HeldOut, ranked: Candidate
         recent = held_out.histories[int(user)][::-1][:RECENT]
         wanted = held_out.judgements.items[held_out.judgements.offsets[user] : held_out.judgements.offsets[user + 1]]
         slate = cascade.slate(ranked, int(user), RESULTS).kept
-        rows.append(Row(tuple(_cards(data, recent)), tuple(_cards(data, slate, set(wanted.tolist())))))
+        rows.append(Row(tuple(cards(data, recent)), tuple(cards(data, slate, set(wanted.tolist())))))
     return SheetSection(
         "Feeds",
         "What a user engaged with last, and the slate made for them; what they did engage with later is marked.",
@@ -74,7 +74,8 @@ def _feeds(data: Dataset, cascade: Cascade, held_out: HeldOut, ranked: Candidate
     )
 
 
-def _cards(data: Dataset, rows: Sequence[int] | RowArray, right: set[int] | None = None) -> list[Card]:
+def cards(data: Dataset, rows: Sequence[int] | RowArray, right: set[int] | None = None) -> list[Card]:
+    """Items as they are shown, in the order of ``rows``; those of ``right`` are marked."""
     listed = [int(row) for row in rows]
     items = data.items[listed]
     return [

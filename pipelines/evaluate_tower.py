@@ -32,7 +32,7 @@ from recsys.evaluation.tower_report import FigureTable, TowerReport
 from recsys.towers.abilities import Captioning, Matching
 from recsys.towers.tower import Tower
 
-KIND, VERSION = "tower-reports", 2
+KIND, VERSION = "tower-reports", 3
 RECORD, PAGE = "tower_report.json", "tower_report.html"
 
 T = TypeVar("T")

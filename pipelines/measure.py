@@ -250,7 +250,7 @@ def to_depth(candidates: Candidates, depth: int) -> Candidates:
 
 
 def _fused_within(cascade: Cascade, requests: RankingRequests) -> FloatArray:
-    """Reciprocal rank fusion of the asked sources' orders of each slate."""
+    """Reciprocal rank fusion of the asked sources' orders of each slate; quotas have nothing to divide there."""
     total = np.zeros(requests.rows.shape, np.float32)
     for name, source in cascade.asked.items():
         scores = np.where(requests.padded, -np.inf, source.score(requests.histories, requests.rows))

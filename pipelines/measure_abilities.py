@@ -13,6 +13,7 @@ from torch import Tensor
 from pipelines.tower_evidence import SEED, Asked, Sizes, drawn
 from recsys.data.dataset import Dataset
 from recsys.embeddings.sight import seen_by
+from recsys.evaluation.alike_texts import most_alike
 from recsys.evaluation.cross_modal import CUT_OFFS
 from recsys.evaluation.intervals import mean_intervals, paired_difference
 from recsys.evaluation.judgements import Judgements
@@ -23,7 +24,7 @@ from recsys.evaluation.tower_report import Difference, FigureRow, FigureTable
 from recsys.towers.abilities import Captioning, Matching
 from recsys.towers.hard_negatives import draw_hard_negatives
 from recsys.towers.tower import Tower
-from recsys.types import FloatArray, RowArray
+from recsys.types import NO_ROW, FloatArray, RowArray
 
 PAIRS_AT_ONCE = 128
 RERANKED = 32
@@ -75,17 +76,19 @@ def matching_tables(tower: Matching, viewed: Viewed, asked: list[Asked], sizes: 
     return [
         FigureTable(
             title="Matching of hard pairs",
-            caption="Each picture with one text about it, and with a wrong text or picture: drawn as in training, by "
-            f"the softmax of similarity in batches of {PAIRS_IN_BATCH}, or the most similar of all. Right is a match "
-            "above even odds for the first, below for the other.",
+            caption="Each picture with one text about it, and with a wrong text or picture: the text that shares most "
+            "words with the right one, or that text's picture; drawn by the softmax of the tower's own similarity in "
+            f"batches of {PAIRS_IN_BATCH}; or the most similar of all by it. Right is a match above even odds for the "
+            "first, below for the other. What is drawn by what the tower's vectors believe can only be told apart by "
+            "what goes beyond them.",
             main="accuracy",
             rows=tuple(told),
             leading=leading,
         ),
         FigureTable(
             title="Text → picture, looked at again",
-            caption=f"The {RERANKED} pictures nearest to a text by cosine, ordered anew by log odds of a match plus "
-            f"cosine / temperature, among {len(viewed.rows):,} pictures.",
+            caption=f"The {RERANKED} pictures nearest to a text by cosine, ordered anew by cosine / temperature "
+            f"plus log odds of a match by their weight, among {len(viewed.rows):,} pictures.",
             main="recall@1",
             rows=tuple(reranked),
             differences=tuple(differences),
@@ -137,11 +140,16 @@ def _told_apart(tower: Matching, viewed: Viewed, about: Asked, sizes: Sizes) -> 
     fits[words[about.right.requests], about.right.items] = True
     fits = fits[words]  # of each text and picture
     cosine = np.where(fits, -np.inf, about.vectors @ viewed.vectors.T)
-    drawn_text, drawn_picture = _drawn_as_in_training(tower, cosine, text, picture)
-    both = (drawn_text >= 0) & (drawn_picture >= 0)
-    if not both.any():
+    drawn_text, drawn_picture = _drawn_by_similarity(tower, cosine, text, picture)
+    fit = fits[np.ix_(text, picture)]
+    alike = most_alike([about.texts[place] for place in text], fit | fit.T)
+    judged = (drawn_text >= 0) & (drawn_picture >= 0) & (alike != NO_ROW)
+    if not judged.any():
         return []
-    text, picture, drawn_text, drawn_picture = text[both], picture[both], drawn_text[both], drawn_picture[both]
+    alike_text, alike_picture = text[alike], picture[alike]
+    text, picture, drawn_text, drawn_picture, alike_text, alike_picture = (
+        places[judged] for places in (text, picture, drawn_text, drawn_picture, alike_text, alike_picture)
+    )
     hardest_text, hardest_picture = cosine[:, picture].argmax(axis=0), cosine[text].argmax(axis=1)
 
     def odds(texts: RowArray, pictures: RowArray) -> Values:
@@ -149,18 +157,20 @@ def _told_apart(tower: Matching, viewed: Viewed, about: Asked, sizes: Sizes) -> 
 
     right = odds(text, picture)
     beside = {
-        "a wrong text": odds(drawn_text, picture),
-        "a wrong picture": odds(text, drawn_picture),
+        "the text most alike": odds(alike_text, picture),
+        "its picture": odds(text, alike_picture),
+        "a drawn text": odds(drawn_text, picture),
+        "a drawn picture": odds(text, drawn_picture),
         "the hardest text": odds(hardest_text, picture),
         "the hardest picture": odds(text, hardest_picture),
     }
     told = {name: _judged(right, wrong) for name, wrong in beside.items()}
-    either = {name: (told["a wrong text"][name] + told["a wrong picture"][name]) / 2 for name in told["a wrong text"]}
     chance = {"accuracy": 0.5, "right above wrong": 0.5}
     return [
         FigureRow(name="match", part=part, n=len(right), figures=mean_intervals(values, SEED), chance=chance)
         for part, values in {
-            about.language: either,
+            about.language: _mean(told["the text most alike"], told["its picture"]),
+            f"{about.language}, drawn": _mean(told["a drawn text"], told["a drawn picture"]),
             **{f"{about.language}, {name}": values for name, values in told.items()},
         }.items()
     ]
@@ -176,7 +186,11 @@ def _judged(right: Values, wrong: Values) -> dict[str, Values]:
     }
 
 
-def _drawn_as_in_training(
+def _mean(first: dict[str, Values], second: dict[str, Values]) -> dict[str, Values]:
+    return {name: (first[name] + second[name]) / 2 for name in first}
+
+
+def _drawn_by_similarity(
     tower: Matching, cosine: FloatArray, text: RowArray, picture: RowArray
 ) -> tuple[RowArray, RowArray]:
     """A wrong text for each picture and a wrong picture for each text, drawn within batches of pairs; -1 without one.
@@ -214,7 +228,8 @@ def _reranked(tower: Matching, viewed: Viewed, about: Asked, sizes: Sizes) -> tu
         viewed.images,
         nearest.ravel(),
     ).reshape(nearest.shape)
-    scores = logits + np.take_along_axis(cosine, nearest, axis=1) / tower.contrast_temperature
+    cosines = np.take_along_axis(cosine, nearest, axis=1)
+    scores = cosines / tower.contrast_temperature + tower.match_weight.item() * logits
     again = cosine - 2 + np.minimum(scores.min(axis=1, keepdims=True), 0)  # behind whatever is looked at again
     np.put_along_axis(again, nearest, scores, axis=1)
     ranks = {"cosine": ranks_of_scores(cosine, about.right), "looked at again": ranks_of_scores(again, about.right)}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from pipelines.config import merged, read_toml, validated
 from pipelines.dataset import DatasetConfig
@@ -95,6 +95,7 @@ class RunConfig(BaseConfig):
     user_trainer: UserTrainerConfig = UserTrainerConfig()
     ranker: LightGBMRankerConfig = LightGBMRankerConfig()
     negatives_per_request: int | None = None
+    as_new_share: float = Field(default=0.0, ge=0, lt=1)  # see `recsys.ranking.training_set.training_set`
 
     def tower_config(self) -> TowerConfig:
         return TowerConfig(
@@ -122,6 +123,7 @@ class RunConfig(BaseConfig):
             cascade=self.cascade,
             split=self.split,
             negatives_per_request=self.negatives_per_request,
+            as_new_share=self.as_new_share,
         )
 
     def evaluation_config(self) -> EvaluationConfig:

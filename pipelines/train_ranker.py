@@ -21,7 +21,7 @@ from recsys.ranking.training_set import LabelledRequests, training_set
 from recsys.retrieval.user_tower import USER_TOWER
 from recsys.serving.cascade import Cascade, CascadeConfig, is_logged
 
-KIND, VERSION = "ranker", 1
+KIND, VERSION = "ranker", 2
 
 
 class RankerJobConfig(BaseConfig):
@@ -31,6 +31,7 @@ class RankerJobConfig(BaseConfig):
     cascade: CascadeConfig = CascadeConfig()
     split: SplitConfig = SplitConfig()
     negatives_per_request: int | None = Field(default=None, ge=1)  # of the retrieved ones; default: all
+    as_new_share: float = Field(default=0.0, ge=0, lt=1)  # see `recsys.ranking.training_set.training_set`
     validation_share: float = Field(default=0.15, gt=0, lt=1)  # of the logged requests, the latest
 
 
@@ -77,7 +78,7 @@ def train_ranker(
         labelled = _labelled(split, history, cascade, config, logged)
         held_out = latest(labelled, config.validation_share) if logged else last_of_each_user(labelled.requests.users)
         train, validation = (
-            training_set(part, cascade.assembler, config.negatives_per_request)
+            training_set(part, cascade.assembler, config.negatives_per_request, config.as_new_share)
             for part in (labelled.where(~held_out), labelled.where(held_out))
         )
         ranker, metrics = LightGBMRanker.fit(train, validation, config.model)

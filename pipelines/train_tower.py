@@ -28,16 +28,19 @@ from recsys.data.synthetic_captions import with_synthetic
 from recsys.device import best_device
 from recsys.embeddings.encode import encode_rows
 from recsys.exceptions import ConfigError
+from recsys.towers.abilities import Matching
 from recsys.towers.base import item_texts
 from recsys.towers.clip import ClipConfig
 from recsys.towers.families import FamilyConfig, create_tower, open_tower
 from recsys.towers.tower import Tower
 from recsys.training import workers
+from recsys.training.match_weight import fit_match_weight
 from recsys.training.prepared import PreparedItems
 from recsys.training.trainer import TrainerConfig, train
+from recsys.training.validation import hold_out
 from recsys.types import FloatArray, RowArray
 
-KIND, VERSION = "tower", 3
+KIND, VERSION = "tower", 4
 FEATURE_CACHE = "cache/features"
 METRICS_FILE = ".metrics.json"
 WRITTEN_CAPTIONS = "captions.parquet"
@@ -98,12 +101,15 @@ def fit(dataset: Path, config: TowerConfig, work: Path, cache: Path) -> None:
     captions = Captions.of(data, captioned, config.caption_languages)
     if config.written is not None:
         captions = with_synthetic(captions, data, pl.read_parquet(config.written / WRITTEN_CAPTIONS), trainable)
-    tower = _first_weights(data, trainable, captions, config)
+    tower = first_weights(data, trainable, captions, config)
     with workers.one_after_another():
         items = PreparedItems.prepare(data, tower, work / ".pixels.npy", cache, captions)
     progress = train(tower, items, trainable, pairs, config.trainer, work, _teacher(data, config))
     if workers.rank() > 0:
         return
+    if isinstance(tower, Matching) and "match" in tower.capabilities:
+        held_out, _ = hold_out(trainable, config.trainer.validation_share, config.trainer.seed)
+        fit_match_weight(tower, items, held_out, config.trainer.seed)
     tower.save(work)
     metrics = {
         "family": tower.family,
@@ -135,7 +141,8 @@ def learnable(data: Dataset, config: TowerConfig) -> tuple[RowArray, ItemPairs]:
     return rows, pairs
 
 
-def _first_weights(data: Dataset, trainable: RowArray, captions: Captions, config: TowerConfig) -> Tower:
+def first_weights(data: Dataset, trainable: RowArray, captions: Captions, config: TowerConfig) -> Tower:
+    """The tower that training begins with, new or gone on from; its tokenizer knows what the tower is to write."""
     torch.manual_seed(config.trainer.seed)
     if config.start is not None:
         tower = open_tower(config.start)
@@ -146,7 +153,8 @@ def _first_weights(data: Dataset, trainable: RowArray, captions: Captions, confi
         tower.adopt(config.model)
     else:
         texts = item_texts(data.items)
-        corpus = [*(text for row in trainable if (text := texts[row])), *captions.texts]
+        categories = data.items[schemas.CATEGORY].gather(trainable).drop_nulls().unique(maintain_order=True)
+        corpus = [*(text for row in trainable if (text := texts[row])), *captions.texts, *categories]
         tower = create_tower(config.model, corpus)
     return tower.to(best_device())
 

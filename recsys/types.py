@@ -161,11 +161,13 @@ class Histories:
         offsets: int64 ``[n + 1]``; user i owns the slice ``offsets[i]:offsets[i + 1]`` of the other arrays.
         items: item rows, int32 ``[total]``.
         weights: strength of each engagement (a like weighs more than a click), float32 ``[total]``.
+        users: who they are, user rows int32 ``[n]``, ``NO_ROW`` for a stranger; ``None`` where nobody says.
     """
 
     offsets: npt.NDArray[np.int64]
     items: RowArray
     weights: FloatArray
+    users: RowArray | None = None
 
     @classmethod
     def of(cls, histories: Iterable[Sequence[int]]) -> Histories:
@@ -189,14 +191,16 @@ class Histories:
         """The users ``start:stop``."""
         begin, end = self.offsets[start], self.offsets[min(stop, len(self))]
         offsets = self.offsets[start : stop + 1] - begin
-        return Histories(offsets, self.items[begin:end], self.weights[begin:end])
+        users = None if self.users is None else self.users[start:stop]
+        return Histories(offsets, self.items[begin:end], self.weights[begin:end], users)
 
     def take(self, users: npt.NDArray[np.int64]) -> Histories:
         """The given users, in that order."""
         lengths = self.lengths[users]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         cells = np.repeat(self.offsets[users] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Histories(offsets, self.items[cells], self.weights[cells])
+        known = None if self.users is None else self.users[users]
+        return Histories(offsets, self.items[cells], self.weights[cells], known)
 
     def recent(self, count: int) -> tuple[RowArray, FloatArray]:
         """The last ``count`` engagements, newest first: rows and weights ``[n, count]``, padded (``NO_ROW``, 0)."""

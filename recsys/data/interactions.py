@@ -76,7 +76,8 @@ class Interactions:
     def histories(self) -> Histories:
         """One history per user of ``users_map``, empty where the user did nothing."""
         counts = np.bincount(self.users, minlength=len(self.users_map))
-        return Histories(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), self.items, self.weights)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Histories(offsets, self.items, self.weights, np.arange(len(counts), dtype=np.int32))
 
     def histories_before(self, users: RowArray, times: npt.NDArray[np.int64], last: int) -> Histories:
         """What each requesting user did strictly before each request, at most the ``last`` engagements.
@@ -95,7 +96,7 @@ class Interactions:
         lengths = stops - begins
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         index = np.repeat(begins - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Histories(offsets, self.items[index], self.weights[index])
+        return Histories(offsets, self.items[index], self.weights[index], users)
 
     def item_counts(self) -> npt.NDArray[np.int64]:
         """Number of users per item row."""

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from recsys.evaluation import plots
 from recsys.evaluation.report import (
     EvaluationReport,
+    Headline,
     RankingTable,
     RetrievalTable,
     headlines,
@@ -58,6 +59,29 @@ def render_tower_html(
         headlines=tower_headlines(report),
         tables=[_table_view(table) for table in report.tables],
         catalogue_map=jpeg_uri(catalogue_map) if catalogue_map else None,
+    )
+
+
+def render_explanation(
+    title: str,
+    reason: str,
+    headlines: Sequence[Headline],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    sheet: Sequence[SheetSection],
+) -> str:
+    """The page of ``recsys explain``: why an item is, or is not, in a user's feed.
+
+    Args:
+        title: which item and which user.
+        reason: in a sentence.
+        headlines: the places it came to.
+        columns: of the table of sources.
+        rows: of that table, the source's name first.
+        sheet: the item and its neighbours.
+    """
+    return _template("explanation.html").render(
+        title=title, reason=reason, headlines=headlines, columns=columns, rows=rows, sheet=sheet
     )
 
 

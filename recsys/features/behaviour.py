@@ -39,20 +39,23 @@ class EngagementPatterns:
         self._stage, self._spread, self._newcomers = mean, spread, newcomers
 
     def compute(self, requests: RankingRequests) -> FloatArray:
-        rows = np.maximum(requests.rows, 0)
+        rows, unmet = np.maximum(requests.rows, 0), requests.met == NO_ROW
         recent, _ = requests.histories.recent(RECENT)
         there = recent != NO_ROW
         known = np.maximum(there.sum(axis=1), 1)
         usual = np.where(there, self._popularity[recent], 0).sum(axis=1) / known
         length = np.log1p(requests.histories.lengths)[:, None]
-        popularity, stage = self._popularity[rows], self._stage[rows]
+        popularity = np.where(unmet, 0, self._popularity[rows])
+        stage, spread, newcomers = (
+            np.where(unmet, np.nan, of[rows]) for of in (self._stage, self._spread, self._newcomers)
+        )
         columns = [
             np.broadcast_to(length, rows.shape),
             popularity,
             popularity - usual[:, None],
             stage,
-            self._spread[rows],
+            spread,
             stage - length,
-            self._newcomers[rows],
+            newcomers,
         ]
         return np.stack(columns, axis=-1).astype(np.float32)

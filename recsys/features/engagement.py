@@ -100,7 +100,7 @@ class EngagementCounters:
         """
         if requests.times is None:
             raise DataError("Engagement counters need the time of the request.", "Give RankingRequests its times.")
-        rows = requests.rows.astype(np.int64)
+        rows, met = requests.rows.astype(np.int64), requests.met.astype(np.int64)
         now = np.broadcast_to(requests.times[:, None], rows.shape)
         user = np.broadcast_to(requests.users[:, None].astype(np.int64), rows.shape)
         author, category = _of(self._authors, rows), _of(self._categories, rows)
@@ -109,13 +109,13 @@ class EngagementCounters:
         acted_prior = self._action_rate(self._all, everything, now[:, :1], np.zeros((len(rows), 1)))
         user_category = _pair(user, category, self._n_categories)
         columns = [
-            np.log1p(self._item.shown.before(rows, now)),
-            np.log1p(self._item.clicked.before(rows, now)),
-            np.log1p(self._item.clicked.before(rows, now, DAY_MS)),
-            np.log1p(self._item.clicked.before(rows, now, 7 * DAY_MS)),
-            self._rate(self._item, rows, now, prior),
-            self._rate(self._item, rows, now, prior, 7 * DAY_MS),
-            self._action_rate(self._item, rows, now, acted_prior),
+            np.log1p(self._item.shown.before(met, now)),
+            np.log1p(self._item.clicked.before(met, now)),
+            np.log1p(self._item.clicked.before(met, now, DAY_MS)),
+            np.log1p(self._item.clicked.before(met, now, 7 * DAY_MS)),
+            self._rate(self._item, met, now, prior),
+            self._rate(self._item, met, now, prior, 7 * DAY_MS),
+            self._action_rate(self._item, met, now, acted_prior),
             _where_known(author, np.log1p(self._author.clicked.before(author, now))),
             _where_known(author, self._rate(self._author, author, now, prior)),
             np.log1p(self._user.shown.before(user, now)),
@@ -124,7 +124,7 @@ class EngagementCounters:
             _where_known(category, np.log1p(self._user_category.clicked.before(user_category, now))),
             _where_known(category, self._rate(self._user_category, user_category, now, prior)),
             _where_known(author, np.log1p(self._user_author.clicked.before(_pair(user, author, self._n_authors), now))),
-            np.log1p(self._user_item.shown.before(_pair(user, rows, self._n_items), now)),
+            np.log1p(self._user_item.shown.before(_pair(user, met, self._n_items), now)),
         ]
         return np.stack(columns, axis=-1).astype(np.float32)
 

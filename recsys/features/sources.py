@@ -32,7 +32,7 @@ class SourceFeatures:
     def compute(self, requests: RankingRequests) -> FloatArray:
         columns = []
         for source in self.sources:
-            scores = source.score(requests.histories, requests.rows)
+            scores = source.score(requests.histories, requests.rows if source.knows_new_items else requests.met)
             columns.append(scores)
             if self.standings:
                 among = np.where(requests.padded, -np.inf, scores)

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,19 +93,25 @@ class IndexHandle:
         """
         return self._served.search(queries, k, fingerprint, selection)
 
-    def refresh(self) -> bool:
+    def refresh(self, check: Callable[[IndexGeneration], None] | None = None) -> bool:
         """Go over to the generation in use in the store: verified, opened and warmed first, then exchanged at once.
+
+        Args:
+            check: refuses, by an error, a generation that does not fit whoever answers from it.
 
         Returns:
             Whether it was another one.
 
         Raises:
-            ArtifactError: it is damaged; the handle goes on with the one it has.
+            ArtifactError: it is damaged, or refused by ``check``; the handle goes on with the one it has.
         """
         with self._refreshing:
             if self._store.used_keys(self._kind)[:1] == [self._served.key]:
                 return False
-            old, self._served = self._served, self._opened()
+            opened = self._opened()
+            if check is not None:
+                check(opened.generation)
+            old, self._served = self._served, opened
             time.sleep(LINGERING_SECONDS)  # unmapping takes milliseconds, which no search shall wait for
             del old
             return True
@@ -119,6 +126,26 @@ class IndexHandle:
             return _open(artifact, held)
         artifact = self._store.current(self._kind)
         return _open(artifact, artifact.hold())
+
+
+class ServedIndex:
+    """A :class:`recsys.index.base.VectorIndex` over whatever generation a handle is at; each search is of one of them.
+
+    For generations whose rows mean the same items, as ``check`` of :meth:`IndexHandle.refresh` can see to.
+
+    Args:
+        handle: whose generations are searched.
+    """
+
+    def __init__(self, handle: IndexHandle) -> None:
+        self._handle = handle
+
+    def __len__(self) -> int:
+        return len(self._handle.served.generation.index)
+
+    def search(self, queries: FloatArray, k: int, selection: Selection | None = None) -> tuple[RowArray, FloatArray]:
+        """See :meth:`recsys.index.base.VectorIndex.search`."""
+        return self._handle.served.generation.index.search(queries, k, selection)
 
 
 def _open(artifact: Artifact, held: int) -> Served:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recsys.config import BaseConfig
 from recsys.data.interactions import Interactions
 from recsys.features.requests import RankingRequests
 from recsys.ranking.training_set import PAD, LabelledRequests
 from recsys.retrieval.base import CandidateSource
-from recsys.retrieval.fusion import reciprocal_rank_fusion
+from recsys.retrieval.fusion import Fused, reciprocal_rank_fusion
+from recsys.retrieval.quota import quota_merge
 from recsys.types import NO_ROW, Candidates, Histories
 
 
@@ -22,12 +24,25 @@ class RetrievalConfig(BaseConfig):
     per_source: int = Field(200, ge=1)
     candidates: int = Field(200, ge=1)  # after fusion
     weights: dict[str, float] = Field(default={})  # of sources in the fusion; 1 where not given
+    quotas: dict[str, Annotated[int, Field(ge=1)]] = Field(default={})  # places of a source; merged by them where given
+
+    @model_validator(mode="after")
+    def _quotas_have_room(self) -> RetrievalConfig:
+        if sum(self.quotas.values()) > self.candidates:
+            raise ValueError(f"quotas ask for {sum(self.quotas.values())} places of {self.candidates} candidates")
+        return self
 
 
-def retrieve(sources: Sequence[CandidateSource], histories: Histories, config: RetrievalConfig) -> Candidates:
-    """Ask every source and fuse the answers."""
-    lists = [source.retrieve(histories, config.per_source) for source in sources]
-    return reciprocal_rank_fusion(lists, config.candidates, config.weights)
+def retrieve(sources: Sequence[CandidateSource], histories: Histories, config: RetrievalConfig) -> Fused:
+    """Ask every source and make one list of the answers."""
+    return merge([source.retrieve(histories, config.per_source) for source in sources], config, config.candidates)
+
+
+def merge(lists: Sequence[Candidates], config: RetrievalConfig, k: int) -> Fused:
+    """The k best by the quotas that the config gives; without any, by reciprocal ranks and its weights."""
+    if config.quotas:
+        return quota_merge(lists, k, config.quotas)
+    return reciprocal_rank_fusion(lists, k, config.weights)
 
 
 def from_retrieved(

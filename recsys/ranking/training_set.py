@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -41,8 +41,11 @@ class LabelledRequests:
     dropped: dict[str, int]
 
     def where(self, keep: npt.NDArray[np.bool_]) -> LabelledRequests:
-        """The requests where ``keep`` ``[n]`` holds; counts of the dropped stay."""
-        index = np.flatnonzero(keep)
+        """The requests where ``keep`` ``[n]`` holds."""
+        return self.take(np.flatnonzero(keep))
+
+    def take(self, index: npt.NDArray[np.int64]) -> LabelledRequests:
+        """The requests at these places; counts of the dropped stay."""
         times = self.requests.times
         requests = RankingRequests(
             self.requests.histories.take(index),
@@ -76,7 +79,11 @@ class TrainingSet:
 
 
 def training_set(
-    labelled: LabelledRequests, assembler: FeatureAssembler, negatives_per_request: int | None = None, seed: int = 0
+    labelled: LabelledRequests,
+    assembler: FeatureAssembler,
+    negatives_per_request: int | None = None,
+    as_new_share: float = 0.0,
+    seed: int = 0,
 ) -> TrainingSet:
     """Compute the features of labelled requests.
 
@@ -84,7 +91,10 @@ def training_set(
         labelled: the requests. Features are computed over all of their candidates, then negatives are thinned out.
         assembler: makes the features, as it will when serving.
         negatives_per_request: keep a random choice of this many candidates of label 0; ``None`` = all.
-        seed: of that choice.
+        as_new_share: over 0, every request is learned from a second time, with this share of its candidates described
+            as if nobody had met them: what was logged shows few items that are new, and almost none that nobody found
+            (dropout of what is known, Volkovs et al. 2017).
+        seed: of both choices.
 
     Raises:
         DataError: no requests.
@@ -92,6 +102,8 @@ def training_set(
     if len(labelled.requests) == 0:
         raise DataError(f"No request is left to learn from; dropped: {labelled.dropped}.", "Use more or other events.")
     generator = np.random.default_rng(seed)
+    if as_new_share > 0:
+        labelled = _twice(labelled, generator.random(labelled.labels.shape) < as_new_share)
     features, kept = [], []
     blocks = list(labelled.requests.blocks(REQUESTS_PER_BLOCK))
     for block, requests in track(blocks, "Ranking features, blocks of requests"):
@@ -111,6 +123,14 @@ def training_set(
         None if labelled.positions is None else labelled.positions[mask],
         labelled.negatives,
     )
+
+
+def _twice(labelled: LabelledRequests, as_new: npt.NDArray[np.bool_]) -> LabelledRequests:
+    """The requests, and behind them the same with some candidates ``as_new``."""
+    n = len(labelled.requests)
+    doubled = labelled.take(np.arange(2 * n) % n)
+    as_new = np.concatenate([np.zeros_like(as_new), as_new])
+    return replace(doubled, requests=replace(doubled.requests, as_new=as_new))
 
 
 def pad_groups(

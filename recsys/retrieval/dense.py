@@ -34,6 +34,10 @@ class DenseSource(VectorSource):
         super().__init__(items, index, name)
         self.config = config
 
+    @property
+    def last(self) -> int:
+        return self.config.last
+
     def user_vectors(self, histories: Histories) -> FloatArray:
         profiles = decayed_profiles(histories, len(self.items.ids), self.config.last, self.config.decay)
         used, place = np.unique(profiles.indices, return_inverse=True)  # few rows of a memory-mapped table

@@ -56,7 +56,7 @@ class Compare:
     value: str
 
     def expression(self, items: pl.DataFrame) -> pl.Expr:
-        column, kind = _column(items, self.column)
+        column, kind = column_of(items, self.column)
         if isinstance(kind, pl.List):
             if self.operator not in ("=", "!="):
                 raise ConfigError(f"{self.column} is a list.", f"Ask {self.column} = {self.value}, or use in (...).")
@@ -100,7 +100,7 @@ class Missing:
     column: str
 
     def expression(self, items: pl.DataFrame) -> pl.Expr:
-        return _column(items, self.column)[0].is_null()
+        return column_of(items, self.column)[0].is_null()
 
 
 @dataclass(frozen=True)
@@ -266,8 +266,17 @@ def _tokens(text: str) -> Iterator[_Token]:
         place = found.end()
 
 
-def _column(items: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.DataType]:
-    """A column or an attribute, and its type."""
+def column_of(items: pl.DataFrame, name: str, whose: str = "Items") -> tuple[pl.Expr, pl.DataType]:
+    """A column of a table of items or users, or one of their attributes, and its type.
+
+    Args:
+        items: the table.
+        name: of the column, or of the attribute.
+        whose: for the message.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
     full = SHORT_NAMES.get(name, name)
     plain = [column for column in items.columns if column != schemas.ATTRIBUTES]
     if full in plain:
@@ -280,7 +289,7 @@ def _column(items: pl.DataFrame, name: str) -> tuple[pl.Expr, pl.DataType]:
         return pl.col(schemas.ATTRIBUTES).map.get(name), pl.String()
     near = get_close_matches(name, [*plain, *keys], 1)
     remedy = f"Did you mean {near[0]}?" if near else f"There are {', '.join([*plain, *keys])}."
-    raise ConfigError(f"Items have no column or attribute {name!r}.", remedy)
+    raise ConfigError(f"{whose} have no column or attribute {name!r}.", remedy)
 
 
 def _typed(value: str, kind: pl.DataType, column: str) -> str | float | bool | datetime:

@@ -11,8 +11,9 @@ from scipy import sparse
 from recsys.config import BaseConfig
 from recsys.data.interactions import Interactions
 from recsys.data.pairs import transitions
-from recsys.retrieval.matrix import MatrixSource, decayed_profiles
-from recsys.types import FloatArray, Histories
+from recsys.retrieval.base import Neighbour, neighbours
+from recsys.retrieval.matrix import MatrixSource, decayed_profiles, decayed_recent
+from recsys.types import NO_ROW, FloatArray, Histories
 
 
 class ItemToItemConfig(BaseConfig):
@@ -54,6 +55,11 @@ class ItemToItemSource(MatrixSource):
     def score_all(self, histories: Histories) -> FloatArray:
         profiles = decayed_profiles(histories, self.n_items, self.config.last, self.config.decay)
         return np.asarray((profiles @ self.similarity).toarray(), dtype=np.float32)
+
+    def evidence(self, history: Histories, row: int) -> list[Neighbour]:
+        rows, strength = (values[0] for values in decayed_recent(history, self.config.last, self.config.decay))
+        similarity = np.where(rows == NO_ROW, 0, self.similarity[:, [row]].toarray()[rows, 0])
+        return neighbours(rows, similarity, strength * similarity)
 
 
 def cosine(interactions: Interactions) -> sparse.csr_array:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recsys.retrieval.matrix import MatrixSource, decayed_profiles
+from recsys.retrieval.base import Neighbour, neighbours
+from recsys.retrieval.matrix import MatrixSource, decayed_profiles, decayed_recent
 from recsys.types import FloatArray, Histories, RowArray
 
 
@@ -37,3 +38,12 @@ class LinearSource(MatrixSource):
         scores = np.zeros((len(histories), self.n_items), np.float32)
         scores[:, self.known] = profiles[:, self.known] @ self.weights
         return scores
+
+    def evidence(self, history: Histories, row: int) -> list[Neighbour]:
+        rows, strength = (values[0] for values in decayed_recent(history, self.last, self.decay))
+        column = np.flatnonzero(self.known == row)
+        if not len(column):
+            return []
+        place = np.minimum(np.searchsorted(self.known, rows), len(self.known) - 1)
+        weight = np.where(self.known[place] == rows, self.weights[place, column[0]], 0)
+        return neighbours(rows, weight, strength * weight)

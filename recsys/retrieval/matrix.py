@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
-from recsys.retrieval.base import top_unseen
+from recsys.retrieval.base import Neighbour, top_unseen
 from recsys.types import NO_ROW, Candidates, FloatArray, Histories, RowArray
 
 CELLS_PER_BLOCK = 2**23  # 32 MiB of scores
@@ -23,6 +23,8 @@ class MatrixSource(ABC):
         name: of the source, as it stands in reports and feature names.
         n_items: size of the catalogue.
     """
+
+    knows_new_items = False
 
     def __init__(self, name: str, n_items: int) -> None:
         self._name = name
@@ -58,6 +60,10 @@ class MatrixSource(ABC):
         scores[rows == NO_ROW] = 0
         return scores
 
+    def evidence(self, history: Histories, row: int) -> list[Neighbour]:
+        """See :class:`recsys.retrieval.base.CandidateSource`; this source does not look at what a user did."""
+        return []
+
 
 def user_blocks(n_users: int, n_items: int) -> Iterator[slice]:
     """Consecutive slices of users whose score matrices have at most :data:`CELLS_PER_BLOCK` cells."""
@@ -72,8 +78,13 @@ def decayed_profiles(histories: Histories, n_items: int, last: int, decay: float
     Returns:
         float32 ``[n, items]``.
     """
-    rows, weights = histories.recent(last)
-    strength = weights * (decay ** np.arange(last)).astype(np.float32)
+    rows, strength = decayed_recent(histories, last, decay)
     user, age = np.nonzero(rows != NO_ROW)
     cells = (strength[user, age], (user, rows[user, age]))
     return sparse.csr_array(cells, shape=(len(histories), n_items), dtype=np.float32)
+
+
+def decayed_recent(histories: Histories, last: int, decay: float) -> tuple[RowArray, FloatArray]:
+    """The ``last`` engagements, newest first, and weight * decay^age of each: ``[n, last]``, padded (``NO_ROW``, 0)."""
+    rows, weights = histories.recent(last)
+    return rows, weights * (decay ** np.arange(last)).astype(np.float32)

@@ -17,6 +17,8 @@ class RandomSource(MatrixSource):
         name: of the source.
     """
 
+    knows_new_items = True
+
     def __init__(self, n_items: int, seed: int = 0, name: str = "random") -> None:
         super().__init__(name, n_items)
         self._items = _mixed(np.arange(n_items, dtype=np.uint64) + np.uint64(seed << 32))

@@ -35,5 +35,9 @@ class UserTowerSource(VectorSource):
         items = EmbeddingTable.open(path / TABLE)
         return cls(UserTower.load(path), items, ExactIndex(items))
 
+    @property
+    def last(self) -> int:
+        return self.tower.config.last
+
     def user_vectors(self, histories: Histories) -> FloatArray:
         return self.tower.user_vectors(histories, self.items.vectors)

@@ -10,6 +10,7 @@ from recsys.embeddings.table import EmbeddingTable
 from recsys.exceptions import ArtifactError
 from recsys.index.base import VectorIndex
 from recsys.index.selection import Selection
+from recsys.retrieval.base import Neighbour, neighbours
 from recsys.retrieval.matrix import user_blocks
 from recsys.types import NO_ROW, Candidates, FloatArray, Histories, RowArray
 
@@ -30,6 +31,8 @@ class VectorSource(ABC):
         ArtifactError: the index holds another number of vectors than the table.
     """
 
+    knows_new_items = True
+
     def __init__(self, items: EmbeddingTable, index: VectorIndex, name: str) -> None:
         if len(index) != len(items.ids):
             raise ArtifactError(
@@ -42,6 +45,11 @@ class VectorSource(ABC):
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    @abstractmethod
+    def last(self) -> int:
+        """How many of the newest engagements make the vectors of a user."""
 
     @abstractmethod
     def user_vectors(self, histories: Histories) -> FloatArray:
@@ -70,6 +78,11 @@ class VectorSource(ABC):
             scores[block] = np.einsum("nid,nmd->nim", vectors[block], items).max(axis=1)
         scores[rows == NO_ROW] = 0
         return scores
+
+    def evidence(self, history: Histories, row: int) -> list[Neighbour]:
+        """See :class:`recsys.retrieval.base.CandidateSource`: the nearest of the items that made the user's vectors."""
+        recent = history[0][::-1][: self.last]
+        return neighbours(recent, self.items.vectors[recent] @ self.items.vectors[row])
 
 
 def _nearest_of(found: list[tuple[RowArray, FloatArray]], k: int) -> tuple[RowArray, FloatArray]:

@@ -25,16 +25,18 @@ from recsys.features.sources import SourceFeatures
 from recsys.index.base import VectorIndex
 from recsys.index.exact import ExactIndex
 from recsys.ranking.base import Ranker
-from recsys.ranking.retrieved import RetrievalConfig
+from recsys.ranking.retrieved import RetrievalConfig, retrieve
 from recsys.reranking.diversity import SSDConfig
 from recsys.reranking.slate import Slate, diverse_slate
 from recsys.retrieval.base import CandidateSource
 from recsys.retrieval.dense import DenseConfig, DenseSource
 from recsys.retrieval.ease import EaseConfig, EaseSource
-from recsys.retrieval.fusion import Fused, reciprocal_rank_fusion
+from recsys.retrieval.fresh import FRESH, FreshConfig, FreshSource
+from recsys.retrieval.fusion import Fused
 from recsys.retrieval.item_to_item import ItemToItemConfig, ItemToItemSource
 from recsys.retrieval.next_item import NextItemConfig, NextItemSource
 from recsys.retrieval.popularity import PopularityConfig, PopularitySource
+from recsys.retrieval.segment_popularity import SegmentPopularityConfig, SegmentPopularitySource
 from recsys.retrieval.user_tower import USER_TOWER, UserTowerSource
 from recsys.types import NO_ROW, Candidates, FloatArray, Histories, IdMap, RowArray
 
@@ -66,7 +68,8 @@ class CascadeConfig(BaseConfig):
     """Every stage's settings.
 
     ``retrieval.weights`` weighs the sources in the fusion, over :data:`WEIGHTS`. One of weight 0 finds no candidates:
-    the ranker sees what it thinks of those of the others.
+    the ranker sees what it thinks of those of the others. With ``retrieval.quotas``, one for every source asked, they
+    put candidates forward in turn instead, and weights above 0 do not matter.
     """
 
     retrieval: RetrievalConfig = RetrievalConfig()
@@ -75,6 +78,8 @@ class CascadeConfig(BaseConfig):
     next_item: Mapping[str, NextItemConfig] = NEXT_ITEM
     ease: Mapping[str, EaseConfig] = {}
     popularity: PopularityConfig = PopularityConfig()
+    segment_popularity: Mapping[str, SegmentPopularityConfig] = {}
+    fresh: FreshConfig | None = None  # a source beside the others, where there is such a section
     diversity: SSDConfig = SSDConfig()
 
     @model_validator(mode="after")
@@ -84,14 +89,22 @@ class CascadeConfig(BaseConfig):
             *self.item_to_item,
             *self.next_item,
             *self.ease,
+            *self.segment_popularity,
+            *([FRESH] if self.fresh is not None else []),
             "text-only",
             "image-only",
             "both",
             USER_TOWER,
         ]
-        for name in self.retrieval.weights:
+        for name in (*self.retrieval.weights, *self.retrieval.quotas):
             if name not in sources:
                 raise ValueError(f"there is no source {name!r} to weigh; there are {', '.join(sources)}")
+        for name in self.retrieval.quotas:
+            if self.weights.get(name, 1.0) == 0:
+                raise ValueError(f"{name!r} has a quota, but a weight of 0, and so is not asked; give it another")
+        for name in sources[:-1] if self.retrieval.quotas else []:  # whether there is a user tower is known later
+            if self.weights.get(name, 1.0) > 0 and name not in self.retrieval.quotas:
+                raise ValueError(f"{name!r} has no quota; give it one, or a weight of 0")
         return self
 
     @property
@@ -156,14 +169,22 @@ class Cascade:
         """
         interactions = Interactions.of(learned, data.ids, users_map)
         fused = tables["fused"]
+        both = DenseSource(fused, index or ExactIndex(fused), config.dense, "both")
         sources: list[CandidateSource] = [
             PopularitySource(interactions, config.popularity, "popularity"),
             *(ItemToItemSource(interactions, settings, name) for name, settings in config.item_to_item.items()),
             *(NextItemSource(interactions, settings, name) for name, settings in config.next_item.items()),
             *(EaseSource(interactions, settings, name) for name, settings in config.ease.items()),
+            *(
+                SegmentPopularitySource(
+                    interactions, data.users if settings.of == "users" else data.items, settings, name
+                )
+                for name, settings in config.segment_popularity.items()
+            ),
+            *([FreshSource(learned, interactions, data.items, both, config.fresh)] if config.fresh is not None else []),
             DenseSource(tables["text"], ExactIndex(tables["text"]), config.dense, "text-only"),
             DenseSource(tables["image"], ExactIndex(tables["image"]), config.dense, "image-only"),
-            DenseSource(fused, index or ExactIndex(fused), config.dense, "both"),
+            both,
             *([UserTowerSource.open(user_tower)] if user_tower is not None else []),
         ]
         groups: list[FeatureGroup] = [
@@ -185,9 +206,7 @@ class Cascade:
 
     def retrieve(self, histories: Histories) -> Fused:
         """Candidates of all asked sources, fused."""
-        retrieval = self.retrieval
-        lists = [source.retrieve(histories, retrieval.per_source) for source in self.asked.values()]
-        return reciprocal_rank_fusion(lists, retrieval.candidates, retrieval.weights)
+        return retrieve(list(self.asked.values()), histories, self.retrieval)
 
     @property
     def retrieval(self) -> RetrievalConfig:

@@ -8,15 +8,18 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from recsys import schemas
+from recsys.artifacts import ArtifactStore
 from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.embeddings.encode import open_tables
 from recsys.embeddings.sight import seen_by
-from recsys.exceptions import ConfigError
+from recsys.exceptions import ArtifactError, ConfigError, FingerprintMismatchError
 from recsys.features.requests import RankingRequests
 from recsys.index.generation import IndexGeneration
+from recsys.index.handle import IndexHandle, ServedIndex
 from recsys.index.selection import Selection
 from recsys.ranking.base import Ranker
 from recsys.ranking.lightgbm_ranker import LightGBMRanker
@@ -25,12 +28,13 @@ from recsys.retrieval.fusion import Fused
 from recsys.retrieval.hybrid import DENSE, HybridConfig, hybrid_search
 from recsys.retrieval.lexical import LexicalIndex
 from recsys.serving.cascade import Cascade, CascadeConfig
+from recsys.serving.explanation import Explanation, explain
 from recsys.towers.abilities import Matching
 from recsys.towers.base import ItemBatch
 from recsys.towers.families import open_tower
 from recsys.towers.rerank import rerank_by_match
 from recsys.towers.tower import Tower
-from recsys.types import NO_ROW, Candidates, FloatArray, Image, ItemId, RowArray, UserId
+from recsys.types import NO_ROW, Candidates, FloatArray, Histories, IdMap, Image, ItemId, RowArray, UserId
 
 RERANKED = 32
 """How many search results a tower that can judge pairs looks at again."""
@@ -56,7 +60,7 @@ class EnginePaths:
     dataset: Path
     tower: Path
     embeddings: Path
-    index: Path
+    index: Path  # folder of the index generations, of which the one in use is opened
     ranker: Path | None
     width: int | None  # of the vectors; ``None`` for all that the tower has
     user_tower: Path | None  # that the ranker hears
@@ -73,8 +77,8 @@ class Engine:
         hybrid: how text search puts words and vectors together.
 
     Raises:
-        FingerprintMismatchError: the index was built with another tower (when a query is asked).
-        ArtifactError: the ranker expects other features.
+        FingerprintMismatchError: the index was built with another tower.
+        ArtifactError: the index holds other items than the data set, or the ranker expects other features.
     """
 
     def __init__(self, paths: EnginePaths, config: CascadeConfig, hybrid: HybridConfig | None = None) -> None:
@@ -83,8 +87,35 @@ class Engine:
         self.hybrid = hybrid or HybridConfig()
         self.data = Dataset(paths.dataset)
         self.tower: Tower = open_tower(paths.tower, paths.width)
-        self.generation = IndexGeneration.open(paths.index)
+        self._index = IndexHandle(ArtifactStore(paths.index.parent), paths.index.name)
+        self._check(self.generation)
         self.lexical = LexicalIndex.open(paths.lexical) if paths.lexical is not None else None
+
+    @property
+    def generation(self) -> IndexGeneration:
+        """The index generation in use here."""
+        return self._index.served.generation
+
+    def refresh(self) -> bool:
+        """Take up the index generation in use in the home folder, while requests are answered: each by one generation.
+
+        Returns:
+            Whether it was another one.
+
+        Raises:
+            FingerprintMismatchError: it was built with another tower; the engine goes on with the one it has.
+            ArtifactError: it is damaged, or holds other items; likewise.
+        """
+        return self._index.refresh(self._check)
+
+    def _check(self, generation: IndexGeneration) -> None:
+        if generation.fingerprint != self.tower.fingerprint:
+            raise FingerprintMismatchError(generation.fingerprint, self.tower.fingerprint)
+        if not generation.ids.strings.equals(self.data.ids.strings):
+            raise ArtifactError(
+                f"The index generation in use holds {len(generation.ids)} items, not the {len(self.data.ids)} here.",
+                "Open an engine over the data set that it was built from.",
+            )
 
     def search(
         self, text: str | None, image: Image | None, k: int, rerank: bool = False, where: Filter | None = None
@@ -167,12 +198,9 @@ class Engine:
         Raises:
             ConfigError: there is no such item.
         """
-        row = self.generation.ids.row(item)
-        if row == NO_ROW:
-            raise ConfigError(f"There is no item {item!r}.", f"Item ids look like {self.data.ids[0]!r}.")
-        vector = np.asarray(self.generation.table.vectors[row : row + 1])
-        selection = self._selection(where)
-        rows, scores = self.generation.search(vector, k + 1, self.generation.fingerprint, selection)
+        row, generation = self._row(item), self.generation
+        vector = np.asarray(generation.table.vectors[row : row + 1])
+        rows, scores = generation.search(vector, k + 1, generation.fingerprint, self._selection(where))
         others = rows[0] != row
         return self._answers(rows[0][others][:k], scores[0][others][:k], [f"close to {item}"] * k)
 
@@ -184,19 +212,42 @@ class Engine:
             k: length of the slate.
             now: moment of the request; default: just after the last event.
         """
-        cascade = self._cascade
-        interactions = self._interactions
-        row = interactions.users_map.row(user)
-        histories = interactions.histories()
-        history = histories.slice(row, row + 1) if row != NO_ROW else histories.slice(0, 0).of([[]])
-        found = cascade.retrieve(history)
-        moment = np.array([self._milliseconds(now)], np.int64) if self.paths.logged else None
-        requests = RankingRequests(history, np.array([row], np.int32), moment, found.rows)
-        ranked = cascade.rank(requests, self._ranker) if self._ranker is not None else found
-        slate = cascade.slate(ranked, 0, k)
+        _, found, ranked = self._ranked(user, now)
+        slate = self._cascade.slate(ranked, 0, k)
         score_of = dict(zip(ranked.rows[0].tolist(), ranked.scores[0].tolist(), strict=True))
         scores = np.array([score_of[int(item)] for item in slate.kept], np.float32)
         return self._answers(slate.kept, scores, [_found_by(found, int(item)) for item in slate.kept])
+
+    def explain(self, user: UserId, item: ItemId, k: int, now: datetime | None = None) -> Explanation:
+        """Why an item is, or is not, in the feed that :meth:`feed` makes.
+
+        Args:
+            user: whose feed.
+            item: which item.
+            k: length of the slate.
+            now: moment of the request; default: just after the last event.
+
+        Raises:
+            ConfigError: there is no such user or item.
+        """
+        row, users = self._row(item), self._interactions.users_map
+        if users.row(user) == NO_ROW:
+            example = f"User ids look like {users[0]!r}." if len(users) else "The data set has none."
+            raise ConfigError(f"There is no user {user!r}.", example)
+        history, found, ranked = self._ranked(user, now)
+        titles = [title or "" for title in self.data.items[schemas.TITLE]]
+        return explain(self._cascade, history, found, ranked, row, k, self.data.ids, titles)
+
+    def _ranked(self, user: UserId, now: datetime | None) -> tuple[Histories, Fused, Candidates]:
+        """What a user did, what is found for them, and that in the ranker's order, if there is a ranker."""
+        row, histories = self._interactions.users_map.row(user), self._interactions.histories()
+        history = histories.slice(row, row + 1) if row != NO_ROW else Histories.of([[]])
+        found = self._cascade.retrieve(history)
+        if self._ranker is None:
+            return history, found, found
+        moment = np.array([self._milliseconds(now)], np.int64) if self.paths.logged else None
+        requests = RankingRequests(history, np.array([row], np.int32), moment, found.rows)
+        return history, found, self._cascade.rank(requests, self._ranker)
 
     def recent(self, user: UserId, count: int) -> list[ItemId]:
         """What the user engaged with last, newest first."""
@@ -207,13 +258,14 @@ class Engine:
 
     @cached_property
     def _interactions(self) -> Interactions:
-        return Interactions.of(self.data.events, self.data.ids)
+        users = pl.concat([self.data.events[schemas.USER_ID], self.data.users[schemas.USER_ID]])
+        return Interactions.of(self.data.events, self.data.ids, IdMap.of(users.unique().sort()))
 
     @cached_property
     def _cascade(self) -> Cascade:
         tables, events = open_tables(self.paths.embeddings), self.data.events
         users = self._interactions.users_map
-        logged, index = self.paths.logged, self.generation.index
+        logged, index = self.paths.logged, ServedIndex(self._index)
         tower = self.paths.user_tower
         return Cascade.fit(self.data, events, events, users, tables, self.config, logged, index, tower)
 
@@ -224,6 +276,21 @@ class Engine:
     def _milliseconds(self, now: datetime | None) -> int:
         last = self.data.events[schemas.TIMESTAMP].dt.epoch("ms").max()
         return int(now.astimezone(UTC).timestamp() * 1000) if now else int(str(last)) + 1
+
+    def _row(self, item: ItemId) -> int:
+        row = self.data.ids.row(item)
+        if row != NO_ROW:
+            return row
+        of_item, of_user = (
+            pl.col(schemas.RECORD).str.json_path_match(f"$.{name}") for name in (schemas.ITEM_ID, schemas.USER_ID)
+        )
+        rejected = self.data.rejected.filter(of_item == item, of_user.is_null())
+        if rejected.is_empty():
+            raise ConfigError(f"There is no item {item!r}.", f"Item ids look like {self.data.ids[0]!r}.")
+        file, at, reason = rejected.select(schemas.FILE, schemas.ROW, schemas.REASON).row(0)
+        raise ConfigError(
+            f"There is no item {item!r}: row {at} of {file} was rejected ({reason}).", "Correct it, and ingest again."
+        )
 
     def _selection(self, where: Filter | None) -> Selection | None:
         return Selection(matching(where, self.data.items)) if where is not None else None

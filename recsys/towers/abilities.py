@@ -16,6 +16,9 @@ from recsys.types import FloatArray, Image
 class Matching(Tower, ABC):
     """Looks at text and picture together, and says whether they belong together: re-ranks what retrieval found."""
 
+    match_weight: Tensor
+    """What log odds weigh beside cosine / temperature when found pictures are put in order; 1 unless fitted."""
+
     @property
     @abstractmethod
     def contrast_temperature(self) -> float:

@@ -28,7 +28,7 @@ from recsys.towers.abilities import Captioning, Matching
 from recsys.towers.base import Capability, TowerInputs, TrainingBatch
 from recsys.towers.distilled_contrast import distilled_contrast
 from recsys.towers.fusion import GatedFusion
-from recsys.towers.hard_negatives import draw_hard_negatives
+from recsys.towers.hard_negatives import draw_hard_negatives, matching_loss
 from recsys.towers.momentum import NO_ITEM, FeatureQueue, Momentum
 from recsys.towers.tower import unit
 
@@ -58,9 +58,8 @@ class BlipConfig(BaseConfig):
     alpha: float = Field(default=0.4, ge=0, le=1)  # weight of the slow encoders' belief, in the end
     alpha_ramp: float = Field(default=0.2, ge=0, le=1)  # share of the steps over which it grows
     momentum: float = Field(default=0.995, ge=0, lt=1)
-    hardness_ramp: float = Field(
-        default=0.5, ge=0, le=1
-    )  # share of the steps over which negatives of matching get hard
+    hardness: float = Field(default=1.0, ge=0, le=1)  # in the end: they are drawn by this * cosine / temperature
+    hardness_ramp: float = Field(default=0.5, ge=0, le=1)  # share of the steps over which it grows
 
 
 class BlipTower(Matching, Captioning):
@@ -94,6 +93,7 @@ class BlipTower(Matching, Captioning):
         nn.init.normal_(self.matching_head.weight, std=INITIAL_STD)
         self.fusion = GatedFusion(text.width, image.width, width)
         self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
+        self.register_buffer("match_weight", torch.ones(()))
         self.training_config = BlipConfig(queue=0, alpha=0.0)
         self.momentum: Momentum | None = None
         self.queue: FeatureQueue | None = None
@@ -207,7 +207,7 @@ class BlipTower(Matching, Captioning):
         if config.matching_weight > 0 or config.caption_weight > 0:
             tokens, pictures = inputs.tokens[both], self._look(out["image_states"][both])
             if config.matching_weight > 0:
-                hardness = _grown(batch, config.hardness_ramp)
+                hardness = config.hardness * _grown(batch, config.hardness_ramp)
                 similarity = hardness * (text @ image.T / self.temperature).detach()
                 losses["itm"] = config.matching_weight * self._matching(
                     tokens, pictures, similarity, same, batch.random
@@ -300,7 +300,7 @@ class BlipTower(Matching, Captioning):
         texts = torch.cat([own, own[wrong_image >= 0], wrong_text[wrong_text >= 0]])
         images = torch.cat([own, wrong_image[wrong_image >= 0], own[wrong_text >= 0]])
         labels = torch.zeros_like(texts).index_fill(0, own, 1)
-        return F.cross_entropy(self.matching_head(self.text.beside(tokens[texts], pictures, images)), labels)
+        return matching_loss(self.matching_head(self.text.beside(tokens[texts], pictures, images)), labels)
 
 
 def _grown(batch: TrainingBatch, ramp: float) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,7 +32,7 @@ from recsys.exceptions import ArtifactError, ConfigError
 from recsys.towers.abilities import Captioning, Matching
 from recsys.towers.base import Capability, TowerInputs, TrainingBatch
 from recsys.towers.fusion import GatedFusion
-from recsys.towers.hard_negatives import draw_hard_negatives
+from recsys.towers.hard_negatives import draw_hard_negatives, matching_loss
 from recsys.towers.logit_scale import INITIAL, clamp_logit_scale
 from recsys.towers.tower import unit
 
@@ -55,6 +56,7 @@ class Blip2Config(BaseConfig):
     language: LanguageModelConfig = LanguageModelConfig()  # stage 2; always frozen
     width: int = 64
     widths: tuple[int, ...] = ()  # smaller ones to serve from the same weights
+    hardness: float = Field(default=1.0, ge=0, le=1)  # of wrong pairs in the end, see the config of BLIP
 
 
 class Blip2Tower(Matching, Captioning):
@@ -82,6 +84,7 @@ class Blip2Tower(Matching, Captioning):
         self.image_projection = nn.Linear(qformer.width, width)
         self.match_head = nn.Linear(qformer.width, 2)
         self.fusion = GatedFusion(qformer.width, qformer.width, width)
+        self.register_buffer("match_weight", torch.ones(()))
         self.contrast_scale = nn.Parameter(torch.tensor(INITIAL))  # of the best query; match_scale is the mean's
         self.language = None
         self.connector = None
@@ -163,7 +166,7 @@ class Blip2Tower(Matching, Captioning):
         Raises:
             ConfigError: stage 2 has no language model.
         """
-        self.prompt = config.prompt
+        self.prompt, self.hardness = config.prompt, config.hardness
         if "frozen" in config.image.model_fields_set and self.image.kind != FEATURES:
             self.image.frozen = config.image.frozen
         if config.stage == 2:
@@ -244,7 +247,7 @@ class Blip2Tower(Matching, Captioning):
         similarity = self.contrast_scale.exp() * self.similarity(out["asked"][rows], out["text"][rows])
         target = same / same.sum(dim=1, keepdim=True)
         contrast = (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target)) / 2
-        hardness = batch.step / batch.steps  # from the start, pairs as hard as this teach nothing: loss stays at chance
+        hardness = self.hardness * batch.step / batch.steps  # hard from the start, they teach nothing but to say no
         pairs = matching_pairs(hardness * similarity.detach(), same, batch.random)
         match = self._matching_loss(tokens, memory, *pairs)
         losses, counts = self._caption_nll(tokens, out["past"][rows], SMOOTHING)
@@ -360,7 +363,7 @@ class Blip2Tower(Matching, Captioning):
         logits = [
             self._match(self.text.cut(tokens[texts[part]]), memory[images[part]]) for part in order.chunk(LENGTH_GROUPS)
         ]
-        return F.cross_entropy(torch.cat(logits), labels[order])
+        return matching_loss(torch.cat(logits), labels[order])
 
     def _caption_nll(self, tokens: Tensor, past: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         """Loss of each token ``[n, length - 1]`` written by the Q-Former, 0 for padding; tokens a text ``[n]``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 @torch.no_grad()
@@ -29,3 +30,14 @@ def draw_hard_negatives(similarity: Tensor, same: Tensor, random: torch.Generato
     drawn = torch.searchsorted(edges, chances.to(edges.device) * edges[:, -1:], right=True).squeeze(1)
     last = usable.size(1) - 1 - usable.flip(1).int().argmax(dim=1)
     return torch.where(usable.any(dim=1), drawn.minimum(last), -1)
+
+
+def matching_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy in which the right pairs weigh as much as the wrong ones, so that log odds of 0 lie between them.
+
+    Args:
+        logits: no or yes, ``[n, 2]``.
+        labels: 1 for a right pair, int64 ``[n]``.
+    """
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    return torch.stack([losses[labels == kind].mean() for kind in labels.unique()]).mean()

@@ -16,11 +16,12 @@ from recsys.types import FloatArray, Image
 def rerank_by_match(
     tower: Matching, text: str, images: Sequence[Image | FloatArray | None], cosines: FloatArray
 ) -> FloatArray:
-    """Scores of the k candidates of one search: log odds of a match plus cosine / temperature.
+    """Scores of the k candidates of one search: cosine / temperature plus the log odds of a match, by their weight.
 
     Matching learns beside wrong pairs that are drawn by the softmax of cosine / temperature. Its log odds are therefore
     what is to be added to that (noise-contrastive estimation, Gutmann and Hyvärinen 2010): alone, or beside the bare
-    cosine as in BLIP's own code (2201.12086), they lack most of what retrieval knew.
+    cosine as in BLIP's own code (2201.12086), they lack most of what retrieval knew. How far they hold on pairs never
+    learned from is what :func:`recsys.training.match_weight.fit_match_weight` found.
 
     A candidate without a picture cannot be judged: it counts as a match of average odds among those that can, so only
     its cosine speaks for or against it.
@@ -44,4 +45,4 @@ def rerank_by_match(
         odds[places] = tower.match_logits(tokens.expand(len(places), -1), pictures).float().cpu().numpy()
     if seen:
         odds[[image is None for image in images]] = odds[seen].mean()
-    return odds + np.asarray(cosines, np.float32) / np.float32(tower.contrast_temperature)
+    return np.asarray(cosines, np.float32) / np.float32(tower.contrast_temperature) + tower.match_weight.item() * odds

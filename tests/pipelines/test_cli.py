@@ -38,6 +38,7 @@ COMMANDS = (
     "search",
     "recommend",
     "similar",
+    "explain",
     "status",
 )
 

@@ -125,7 +125,7 @@ def test_every_family_serves_the_same_index(family: str, tiny_home: Path, tmp_pa
     with pytest.raises(FingerprintMismatchError):
         generation.search(vector, 5, "another")
 
-    paths = EnginePaths(dataset.path, tower.path, embeddings.path, index.path, None, None, None, False)
+    paths = EnginePaths(dataset.path, tower.path, embeddings.path, index.path.parent, None, None, None, False)
     engine = Engine(paths, CascadeConfig())
     if not isinstance(opened, Matching):
         with pytest.raises(ConfigError, match="does not judge"):

@@ -10,9 +10,10 @@ import pytest
 
 from pipelines.run_config import load_run_config
 from pipelines.runtime import InlineRuntime, RayRuntime, RuntimeConfig
-from pipelines.train_tower import TowerConfig, learnable, train_tower
+from pipelines.train_tower import TowerConfig, first_weights, learnable, train_tower
 from recsys import schemas
 from recsys.artifacts import ArtifactStore
+from recsys.data.captions import Captions
 from recsys.data.dataset import Dataset
 from recsys.data.splits import split_events
 from recsys.towers.base import item_texts
@@ -51,6 +52,17 @@ def test_a_catalogue_without_events_is_learned_whole(tiny_world: Path) -> None:
     trainable, pairs = learnable(data, TowerConfig())
     np.testing.assert_array_equal(trainable, np.arange(len(data.ids)))
     assert len(pairs) == 0
+
+
+def test_a_tower_can_write_categories_that_no_text_mentions(tiny_world: Path) -> None:
+    """Characters that the tokenizer never met come out as unknown."""
+    data, config = Dataset(tiny_world), TowerConfig()
+    category = "鱬䴅ѫѯ"
+    assert not set(category) & set("".join(text or "" for text in item_texts(data.items)))
+    data.items = data.items.with_columns(pl.lit(category).alias(schemas.CATEGORY))
+    rows = np.arange(len(data.ids), dtype=np.int32)
+    tokenizer = first_weights(data, rows, Captions.of(data, rows[:0], None), config).text.tokenizer
+    assert "[UNK]" not in tokenizer.encode(category).tokens
 
 
 @pytest.mark.ray

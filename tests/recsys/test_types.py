@@ -77,6 +77,14 @@ def test_a_slice_of_histories_is_the_slice_of_the_list(start, stop):
     assert [part[user].tolist() for user in range(len(part))] == [[3, 1, 4], [], [1, 5]][start:stop]
 
 
+def test_slices_keep_who_the_users_are():
+    whole = histories()
+    known = Histories(whole.offsets, whole.items, whole.weights, np.array([7, NO_ROW, 4], np.int32))
+    assert known.slice(1, 3).users.tolist() == [NO_ROW, 4]
+    assert known.take(np.array([2, 0])).users.tolist() == [4, 7]
+    assert whole.slice(0, 2).users is None
+
+
 def test_recent_is_newest_first_and_padded():
     whole = histories()
     weighted = Histories(whole.offsets, whole.items, np.arange(1, 6, dtype=np.float32))

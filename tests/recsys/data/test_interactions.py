@@ -65,6 +65,7 @@ def test_only_the_users_of_the_given_map_are_kept():
 def test_histories_and_counts():
     found = Interactions.of(EVENTS, ITEMS)
     assert [found.histories()[user].tolist() for user in range(3)] == [[0, 1, 2], [1], []]
+    assert found.histories().users.tolist() == [0, 1, 2]
     assert found.item_counts().tolist() == [1, 2, 1, 0]
     assert found.where(found.weights > 1).items.tolist() == [0, 2]
 
@@ -76,6 +77,7 @@ def test_histories_before_a_moment_hold_only_what_came_strictly_before():
     before = found.histories_before(users, times, last=2)
     assert [before[request].tolist() for request in range(6)] == [[], [0, 1], [1, 2], [], [], [0, 1]]
     assert before.weights.tolist() == [4.0, 1.0, 1.0, 2.0, 4.0, 1.0]
+    assert before.users.tolist() == [0, 0, 0, 1, 2, 0]
 
 
 def test_histories_before_agree_with_a_plain_search_on_random_events():

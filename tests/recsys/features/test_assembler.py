@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -130,3 +131,22 @@ def test_age_is_unknown_without_a_clock() -> None:
     found = by_name(AttributeAffinity(catalog()), requests_of([[0]], [[0, 1]]))
     assert np.isnan(found["age_days"]).all()
     np.testing.assert_allclose(found["affinity:category"], [[1, 0]])
+
+
+def test_a_candidate_as_new_is_described_as_if_nobody_had_met_it() -> None:
+    """As one whose engagements never happened; the other candidates, and what knows items by content, do not change."""
+    requests = requests_of([[1], [0, 2]], [[0, 2], [1, 3]])
+    as_new = replace(requests, as_new=np.array([[True, False], [True, False]]))
+    met = interactions()
+    for request, item in ((0, 0), (1, 1)):
+        unmet = met.where(met.items != item)
+        expected = by_name(EngagementPatterns(unmet), requests)
+        for name, values in by_name(EngagementPatterns(met), as_new).items():
+            np.testing.assert_array_equal(values[request, 0], expected[name][request, 0], err_msg=name)
+            np.testing.assert_array_equal(values[:, 1], by_name(EngagementPatterns(met), requests)[name][:, 1])
+    sources = SourceFeatures([PopularitySource(met, PopularityConfig()), RandomSource(4)], standings=False)
+    before, after = by_name(sources, requests), by_name(sources, as_new)
+    assert (before["score:popularity"][:, 0] > 0).all()
+    assert after["score:popularity"][:, 0].tolist() == [0, 0]
+    np.testing.assert_array_equal(after["score:popularity"][:, 1], before["score:popularity"][:, 1])
+    np.testing.assert_array_equal(after["score:random"], before["score:random"])

@@ -51,13 +51,20 @@ LOG = log(
 )
 
 
-def features(users: list[int], day: float, rows: list[list[int]], events: pl.DataFrame = LOG) -> dict[str, np.ndarray]:
+def features(
+    users: list[int],
+    day: float,
+    rows: list[list[int]],
+    events: pl.DataFrame = LOG,
+    as_new: list[list[bool]] | None = None,
+) -> dict[str, np.ndarray]:
     moment = int((START + timedelta(days=day)).timestamp() * 1000)
     requests = RankingRequests(
         Histories.of([[]] * len(users)),
         np.array(users, np.int32),
         np.full(len(users), moment, np.int64),
         np.array(rows, np.int32),
+        None if as_new is None else np.array(as_new),
     )
     counters = EngagementCounters(events, CATALOG, ITEMS, USERS)
     return dict(zip(counters.names, np.moveaxis(counters.compute(requests), -1, 0), strict=True))
@@ -87,6 +94,16 @@ def test_counts_and_rates_by_hand() -> None:
     }
     for name, values in expected.items():
         np.testing.assert_allclose(found[name][0], values, rtol=1e-5, err_msg=name)
+
+
+def test_an_item_as_new_was_never_shown_its_author_and_its_reader_were() -> None:
+    found = features([0], 6, [[0, 1, 2]], as_new=[[True, False, False]])
+    known = features([0], 6, [[0, 1, 2]])
+    of_item = [name for name in found if name.startswith("item_")]
+    for name in found:
+        of_new = known[name][0, 2] if name in of_item else known[name][0, 0]  # c was never shown before day 9
+        expected = [0.0 if name == "user_item_impressions" else of_new, *known[name][0, 1:]]
+        np.testing.assert_array_equal(found[name][0], expected, err_msg=name)
 
 
 def test_what_happens_later_changes_nothing() -> None:

@@ -12,8 +12,8 @@ from recsys.config import BaseConfig
 from recsys.embeddings.table import EmbeddingTable
 from recsys.exceptions import ArtifactError, FingerprintMismatchError
 from recsys.index.ann import FaissConfig
-from recsys.index.generation import IndexConfig, build_generation
-from recsys.index.handle import IndexHandle
+from recsys.index.generation import IndexConfig, IndexGeneration, build_generation
+from recsys.index.handle import IndexHandle, ServedIndex
 from recsys.index.selection import Selection
 from recsys.types import IdMap
 
@@ -68,6 +68,28 @@ def test_queries_of_another_tower_are_refused_before_and_after_a_swap(store: Art
     handle.search(queries, 5, "tower-b")
     with pytest.raises(FingerprintMismatchError):
         handle.search(queries, 5, "tower-a")
+
+
+def test_whoever_answers_from_it_may_refuse_a_generation(store: ArtifactStore) -> None:
+    first = publish(store, 1)
+    handle = IndexHandle(store, "index")
+    served = ServedIndex(handle)
+    second = publish(store, 2)
+
+    def refuse(generation: IndexGeneration) -> None:
+        raise ArtifactError(f"not {generation.ids[0]}")
+
+    with pytest.raises(ArtifactError, match="not 2/0"):
+        handle.refresh(refuse)
+    assert handle.search(vectors_of(1)[:1], 1, "tower-a").key == first.key
+    np.testing.assert_allclose(served.search(vectors_of(1)[:3], 1)[1], 1, rtol=1e-5)
+    gc.collect()
+    store.rollback("index")
+    assert store.collect("index", keep=0) == [second.key]  # the refused one is not held
+    publish(store, 2)
+    assert handle.refresh(lambda generation: None)
+    assert served.search(vectors_of(2)[:3], 1)[0].ravel().tolist() == [0, 1, 2]
+    assert len(served) == ITEMS
 
 
 def test_a_selection_holds(store: ArtifactStore) -> None:

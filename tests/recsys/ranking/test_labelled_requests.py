@@ -128,6 +128,23 @@ def test_features_are_those_of_all_candidates_and_negatives_are_thinned() -> Non
     assert (other.features != some.features).any()
 
 
+def test_requests_are_learned_again_with_some_candidates_as_new() -> None:
+    generator = np.random.default_rng(0)
+    fit, label, everything = split_last([generator.permutation(40)[:12].tolist() for _ in range(60)], 40)
+    sources = [PopularitySource(fit, PopularityConfig())]
+    assembler = FeatureAssembler([SourceFeatures(sources, standings=False)])
+    labelled = from_retrieved(label, everything, sources, RetrievalConfig(per_source=40, candidates=40))
+    once, twice = training_set(labelled, assembler), training_set(labelled, assembler, as_new_share=0.25)
+    assert twice.groups.tolist() == [29] * 120
+    first, second = np.split(twice.features[:, 0], 2)
+    np.testing.assert_array_equal(first, once.features[:, 0])
+    np.testing.assert_array_equal(twice.labels, np.tile(once.labels, 2))
+    unmet = second == 0
+    np.testing.assert_array_equal(second[~unmet], first[~unmet])
+    assert (first > 0).all()
+    assert 0.2 < unmet.mean() < 0.3
+
+
 def test_nothing_left_to_learn_from_says_why() -> None:
     fit, label, everything = split_last([[0, 1, 2], [3, 4, 5]], 6)
     source = ItemToItemSource(fit, ItemToItemConfig())

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
+from recsys import schemas
 from recsys.data.interactions import Interactions
 from recsys.data.pairs import transitions
 from recsys.embeddings.table import EmbeddingTable
 from recsys.exceptions import ArtifactError
 from recsys.index.exact import ExactIndex
-from recsys.retrieval.base import CandidateSource
+from recsys.retrieval.base import CandidateSource, Neighbour
 from recsys.retrieval.dense import DenseConfig, DenseSource
 from recsys.retrieval.ease import EaseConfig, EaseSource
+from recsys.retrieval.fresh import FreshConfig, FreshSource
 from recsys.retrieval.item_to_item import ItemToItemConfig, ItemToItemSource, cosine
+from recsys.retrieval.linear import LinearSource
 from recsys.retrieval.matrix import CELLS_PER_BLOCK, user_blocks
 from recsys.retrieval.next_item import NextItemConfig, NextItemSource
 from recsys.retrieval.popularity import MILLISECONDS_PER_DAY, PopularityConfig, PopularitySource
 from recsys.retrieval.random import RandomSource
+from recsys.retrieval.segment_popularity import SegmentPopularityConfig, SegmentPopularitySource
 from recsys.retrieval.user_tower import UserTowerSource
 from recsys.towers.user import UserTower, UserTowerConfig
 from recsys.types import NO_ROW, Histories, IdMap
@@ -73,6 +79,19 @@ def user_tower(interests: int) -> UserTowerSource:
     return UserTowerSource(tower, items, ExactIndex(items))
 
 
+def catalogue() -> pl.DataFrame:
+    """An item a day, in three categories and none."""
+    created = [datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=row) for row in range(N_ITEMS)]
+    categories = [("food", "travel", "style", None)[row % 4] for row in range(N_ITEMS)]
+    return pl.DataFrame({schemas.CREATED_AT: created, schemas.CATEGORY: categories}).with_columns(
+        pl.col(schemas.CREATED_AT).cast(pl.Datetime("ms", "UTC"))
+    )
+
+
+def no_events() -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(schemas.EVENTS.empty_table()))
+
+
 KINDS: dict[str, Callable[[Interactions], CandidateSource]] = {
     "dense": lambda _: dense(random_table()),
     "cosine": lambda data: ItemToItemSource(data, ItemToItemConfig(similarity="cosine")),
@@ -82,6 +101,10 @@ KINDS: dict[str, Callable[[Interactions], CandidateSource]] = {
     "user tower": lambda _: user_tower(1),
     "user tower, three interests": lambda _: user_tower(3),
     "popularity": lambda data: PopularitySource(data, PopularityConfig()),
+    "popularity by category": lambda data: SegmentPopularitySource(
+        data, catalogue(), SegmentPopularityConfig(min_engagements=60), "by category"
+    ),
+    "fresh": lambda data: FreshSource(no_events(), data, catalogue(), dense(random_table()), FreshConfig()),
     "random": lambda _: RandomSource(N_ITEMS, seed=3),
 }
 every_kind = pytest.mark.parametrize("build", KINDS.values(), ids=KINDS.keys())
@@ -136,6 +159,55 @@ def test_a_user_gets_the_same_alone_and_among_others(build: Callable[[Interactio
         alone = source.retrieve(histories.slice(user, user + 1), 10)
         np.testing.assert_array_equal(alone.rows[0], together.rows[user])
         np.testing.assert_allclose(alone.scores[0], together.scores[user], rtol=1e-5)
+
+
+@every_kind
+def test_evidence_is_of_what_the_user_did_and_adds_up_to_the_score(
+    build: Callable[[Interactions], CandidateSource],
+) -> None:
+    source, histories = build(random_interactions()), some_histories()
+    everything = np.arange(N_ITEMS, dtype=np.int32)[None]
+    sums = 0
+    for user in range(5):
+        history = histories.slice(user, user + 1)
+        scores = source.score(history, everything)[0]
+        newest_first = history[0][::-1].tolist()
+        for row in range(N_ITEMS):
+            found = source.evidence(history, row)
+            assert all(newest_first[neighbour.age] == neighbour.row for neighbour in found)
+            strength = [
+                neighbour.similarity if neighbour.contribution is None else neighbour.contribution
+                for neighbour in found
+            ]
+            assert strength == sorted(strength, reverse=True)
+            parts = [neighbour.contribution for neighbour in found if neighbour.contribution is not None]
+            if parts:
+                sums += 1
+                assert len(parts) == len(found)
+                assert sum(parts) == pytest.approx(scores[row], rel=1e-4, abs=1e-6)
+    by_sums = ItemToItemSource | LinearSource
+    assert (sums > 20) == isinstance(source, by_sums)
+
+
+def test_evidence_names_the_neighbours_by_hand() -> None:
+    data = interactions_of([[0, 2], [1, 3], [1, 3], [1, 2]], 4)
+    source = ItemToItemSource(data, ItemToItemConfig(last=2, decay=0.5, from_norm=0, to_norm=0))
+    history = Histories.of([[1, 0]])
+    assert source.evidence(history, 2) == [Neighbour(0, 0, 1.0, 1.0), Neighbour(1, 1, 1.0, 0.5)]
+    assert source.evidence(history, 3) == [Neighbour(1, 1, 2.0, 1.0)]
+    assert source.evidence(history, 1) == source.evidence(Histories.of([[]]), 3) == []
+
+
+def test_evidence_of_vectors_is_the_nearest_recent_item_with_its_cosine() -> None:
+    table = EmbeddingTable(IdMap.of("abcd"), np.array([[1, 0], [0, 1], [0.6, 0.8], [0, 0]], np.float32), "tower")
+    source = DenseSource(table, ExactIndex(table), DenseConfig(last=2))
+    found = source.evidence(Histories.of([[2, 1, 0]]), 2)
+    assert [(neighbour.row, neighbour.age, neighbour.contribution) for neighbour in found] == [
+        (1, 1, None),
+        (0, 0, None),
+    ]
+    np.testing.assert_allclose([neighbour.similarity for neighbour in found], [0.8, 0.6], rtol=1e-6)
+    assert source.evidence(Histories.of([[2, 1, 0]]), 3) == []  # it has no vector
 
 
 def test_blocks_cover_all_users_once_and_stay_small() -> None:
@@ -214,6 +286,19 @@ def test_popularity_halves_with_age() -> None:
     recent = PopularitySource(data, PopularityConfig(half_life_days=2)).score(Histories.of([[]]), rows)
     assert plain.tolist() == [[2, 1, 0]]
     np.testing.assert_allclose(recent, [[0.25 + 0.5, 1, 0]])
+
+
+def test_popularity_counts_within_the_window() -> None:
+    day = MILLISECONDS_PER_DAY
+    data = interactions_of([[0, 1], [0, 2], [2]], 3, times=[0, 10 * day, 7 * day, 9 * day, 2 * day])
+    rows = np.array([[0, 1, 2]], np.int32)
+
+    def scores(config: PopularityConfig) -> list[list[float]]:
+        return PopularitySource(data, config).score(Histories.of([[]]), rows).tolist()
+
+    assert scores(PopularityConfig(window_days=3)) == [[1, 1, 1]]
+    assert scores(PopularityConfig(window_days=8)) == [[1, 1, 2]]
+    assert scores(PopularityConfig(window_days=3, half_life_days=1)) == [[0.125, 1, 0.5]]
 
 
 def test_random_is_uniform_repeatable_and_differs_between_users() -> None:

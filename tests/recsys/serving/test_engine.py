@@ -1,22 +1,30 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.answers import open_engine
 from recsys import schemas
 from recsys.artifacts import ArtifactStore
-from recsys.exceptions import ConfigError
+from recsys.config import BaseConfig
+from recsys.embeddings.table import EmbeddingTable
+from recsys.exceptions import ArtifactError, ConfigError, FingerprintMismatchError
+from recsys.index.generation import IndexConfig, build_generation
 from recsys.retrieval.filters import parse_filter
 from recsys.retrieval.hybrid import DENSE, HybridConfig, hybrid_search
 from recsys.retrieval.lexical import LexicalConfig, LexicalIndex
 from recsys.serving.engine import Engine
+from recsys.serving.explanation import Outcome
 from recsys.towers.base import item_texts
-from recsys.types import Candidates, ItemId, UserId
+from recsys.types import Candidates, FloatArray, ItemId, UserId
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +131,131 @@ def test_every_answer_says_who_found_it_and_how_high(engine: Engine, regular: Us
             name, place = reason.split(" #")
             assert name in known
             assert 1 <= int(place) <= engine.config.retrieval.per_source
+
+
+class Edition(BaseConfig):
+    number: int
+
+
+@dataclasses.dataclass
+class Home:
+    """A home of its own, where editions of the index are published: the same items and tower, vectors mixed up."""
+
+    store: ArtifactStore
+    table: EmbeddingTable
+
+    def mixed(self, number: int) -> FloatArray:
+        order = np.random.default_rng(number).permutation(len(self.table.ids))
+        return np.asarray(self.table.vectors[order], np.float32)
+
+    def publish(self, number: int, fingerprint: str | None = None, items: int | None = None) -> None:
+        ids = self.table.ids.of_rows(slice(items))
+        table = EmbeddingTable(ids, self.mixed(number)[:items], fingerprint or self.table.fingerprint)
+        settings = IndexConfig(kind="exact")
+        edition = Edition(number=number)
+        self.store.build("index", 9, edition, {}, lambda work: build_generation(table, settings, work))
+
+
+@pytest.fixture
+def home(tiny_home: Path, engine: Engine, tmp_path: Path) -> Home:
+    shutil.copytree(tiny_home, tmp_path / "home")
+    return Home(ArtifactStore(tmp_path / "home"), engine.generation.table)
+
+
+def neighbours(engine: Engine, vectors: FloatArray, row: int) -> list[str]:
+    """The five nearest to an item, worked out."""
+    near = np.argsort(-(vectors @ vectors[row]), kind="stable")
+    return engine.data.ids.externals(near[near != row][:5])
+
+
+def test_a_published_generation_is_taken_up_when_the_engine_is_told(home: Home, regular: UserId) -> None:
+    engine = open_engine(home.store)
+    item = ItemId(engine.data.ids[7])
+    before, feed = engine.related(item, 5), engine.feed(regular, 8)
+    home.publish(1)
+    assert (engine.related(item, 5), engine.feed(regular, 8)) == (before, feed)
+    assert (engine.refresh(), engine.refresh()) == (True, False)
+    assert [answer.item_id for answer in engine.related(item, 5)] == neighbours(engine, home.mixed(1), 7)
+    assert engine.feed(regular, 8) != feed  # its source of vectors searches the new one, too
+    home.store.rollback("index")
+    assert engine.refresh()
+    assert (engine.related(item, 5), engine.feed(regular, 8)) == (before, feed)
+
+
+def test_a_generation_that_does_not_fit_is_refused_and_the_old_one_answers(home: Home) -> None:
+    engine = open_engine(home.store)
+    item = ItemId(engine.data.ids[7])
+    before = engine.related(item, 5)
+    home.publish(1, fingerprint="another")
+    with pytest.raises(FingerprintMismatchError, match="built with tower another"):
+        engine.refresh()
+    home.publish(2, items=299)
+    with pytest.raises(ArtifactError, match="holds 299 items, not the 300 here"):
+        engine.refresh()
+    assert engine.related(item, 5) == before
+    with pytest.raises(ArtifactError, match="299 items"):
+        Engine(engine.paths, engine.config)
+    home.publish(3)
+    assert engine.refresh()
+
+
+def test_an_item_that_was_rejected_is_not_there_for_a_reason(home: Home, regular: UserId) -> None:
+    rows = [
+        {"file": "clicks.csv", "row": 3, "reason": "unknown item", "record": '{"user_id":"u001","item_id":"x1"}'},
+        {"file": "notes.parquet", "row": 8, "reason": "neither text nor picture", "record": '{"item_id":"x1"}'},
+    ]
+    rejected = pa.Table.from_pylist(rows, schema=schemas.REJECTED)
+    pq.write_table(rejected, home.store.current("dataset").path / "rejected.parquet")
+    engine = open_engine(home.store)
+    with pytest.raises(ConfigError, match=r"'x1': row 8 of notes\.parquet was rejected \(neither text nor picture\)"):
+        engine.explain(regular, ItemId("x1"), 5)
+    with pytest.raises(ConfigError, match=r"no item 'x'\."):
+        engine.explain(regular, ItemId("x"), 5)
+
+
+def test_no_answer_fails_or_mixes_generations_while_they_are_taken_up(home: Home) -> None:
+    """Each edition gives an item other neighbours: an answer that is no edition's own is a mixed one."""
+    engine = open_engine(home.store)
+    item = ItemId(engine.data.ids[7])
+    possible = {tuple(answer.item_id for answer in engine.related(item, 5))}
+    possible |= {tuple(neighbours(engine, home.mixed(number), 7)) for number in range(1, 7)}
+    assert len(possible) == 7
+    stop, wrong, seen = threading.Event(), list[object](), set[tuple[str, ...]]()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                answer = tuple(str(answer.item_id) for answer in engine.related(item, 5))
+            except Exception as error:
+                wrong.append(error)
+                return
+            seen.add(answer)
+            if answer not in possible:
+                wrong.append(answer)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 7):
+        home.publish(number)
+        assert engine.refresh()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert len(seen) > 3
+
+
+def test_a_reader_who_has_not_engaged_yet_is_known_and_explained(engine: Engine) -> None:
+    positive = engine.data.events.filter(pl.col(schemas.EVENT_TYPE).is_in(list(schemas.ACTION_WEIGHTS)))
+    idle = sorted(set(engine.data.users[schemas.USER_ID]) - set(positive[schemas.USER_ID]))
+    newcomer = UserId(idle[0])
+    first = engine.feed(newcomer, 3)[0]
+    explanation = engine.explain(newcomer, first.item_id, 3)
+    assert (explanation.outcome, explanation.final) == (Outcome.SHOWN, 1)
+    assert [view.source for view in explanation.views if view.place] == ["popularity"]
+    with pytest.raises(ConfigError, match="no user 'nobody'"):
+        engine.explain(UserId("nobody"), first.item_id, 3)
 
 
 def test_an_unknown_item_and_a_blank_text_are_refused_by_name(engine: Engine) -> None:

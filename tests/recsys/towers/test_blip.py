@@ -261,8 +261,8 @@ def test_the_three_losses_as_written_out() -> None:
             tower.match_logits(tokens[text_of], images),
         ]
     )
-    labels = torch.tensor([1.0] * 5 + [0.0] * 10)
-    torch.testing.assert_close(losses["itm"], F.binary_cross_entropy_with_logits(odds, labels))
+    right, wrong = F.softplus(-odds[:5]).mean(), F.softplus(odds[5:]).mean()
+    torch.testing.assert_close(losses["itm"], (right + wrong) / 2)
 
     written, following, _ = tower.text.predict(tokens, tower.text.bert.look(tower.image.states(images)))
     smooth = F.cross_entropy(written, following, label_smoothing=0.1)
@@ -283,10 +283,10 @@ def test_only_items_with_text_and_picture_take_part() -> None:
 
 
 def test_negatives_of_matching_get_hard_little_by_little() -> None:
-    tower = made(TINY.model_copy(update={"hardness_ramp": 0.5}))
+    tower = made(TINY.model_copy(update={"hardness": 0.6, "hardness_ramp": 0.5}))
     batch = training_batch(tower, step=2)
     out = tower(batch.inputs)
-    similarity = (2 / 5 * out["text"] @ out["image"].T / tower.temperature).detach()
+    similarity = (0.6 * 2 / 5 * out["text"] @ out["image"].T / tower.temperature).detach()
     pictures = tower.text.bert.look(out["image_states"])
     want = tower._matching(batch.inputs.tokens, pictures, similarity, batch.same, torch.Generator().manual_seed(2))
     torch.testing.assert_close(tower.objective(batch, out)["itm"], want)

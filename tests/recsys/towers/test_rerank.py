@@ -37,6 +37,11 @@ def test_scores_are_log_odds_plus_cosine_by_temperature(tower: BlipTower) -> Non
     assert tower.contrast_temperature == pytest.approx(0.07)
     np.testing.assert_allclose(1 / (1 + np.exp(cosines / 0.07 - scores)), probability, atol=1e-5)
     assert np.ptp(scores - cosines / 0.07) > 0.5
+    tower.match_weight.fill_(0.25)
+    np.testing.assert_allclose(
+        rerank_by_match(tower, "a red apple", images, cosines), 0.25 * scores + 0.75 * cosines / 0.07, rtol=1e-5
+    )
+    tower.match_weight.fill_(1)
 
 
 def test_a_candidate_without_a_picture_has_average_odds(tower: BlipTower) -> None:
