@@ -110,7 +110,7 @@ def recalls(folder: Path, table: EmbeddingTable) -> dict[str, float]:
     live.put(moved + new, clustered(2 * tenth), TOWER)
     now = live.snapshot.table()
     queries = clustered(500)
-    truth = [set(now.ids.ids[rows]) for rows in ExactIndex(now).search(queries, K)[0]]
+    truth = [set(now.ids.externals(rows)) for rows in ExactIndex(now).search(queries, K)[0]]
 
     def recall(externals: Callable[[RowArray], list[str]], rows: RowArray) -> float:
         return float(np.mean([len(best & set(externals(of))) / K for best, of in zip(truth, rows, strict=True)]))

@@ -49,7 +49,7 @@ from recsys.retrieval.user_tower import UserTowerSource
 from recsys.towers.user import UserTower, UserTowerConfig
 from recsys.training.newcomers import welcome_newcomers
 from recsys.training.user_trainer import UserTrainerConfig, train_user_tower
-from recsys.types import Candidates, Histories, IdMap, RowArray
+from recsys.types import Candidates, Histories, RowArray
 
 DEPTH = 200
 HELD_OUT_USERS = 1000  # for the early stop of SASRec; the user tower holds out as many
@@ -65,7 +65,7 @@ def user_tower(
 ) -> tuple[UserTower, float]:
     """A trained tower, and the seconds of CPU it took."""
     torch.manual_seed(0)
-    trained = IdMap.of(content.ids.ids[np.flatnonzero(learned.item_counts())])
+    trained = content.ids.of_rows(np.flatnonzero(learned.item_counts()))
     tower = UserTower(content.width, trained, model, content.fingerprint)
     started = time.process_time()
     with tempfile.TemporaryDirectory() as work:

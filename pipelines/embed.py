@@ -15,7 +15,7 @@ from recsys.embeddings.encode import SliceEncoder, join_parts, missing_slices
 from recsys.towers.families import open_tower
 from recsys.towers.tower import Tower
 
-KIND, VERSION = "embeddings", 2
+KIND, VERSION = "embeddings", 3
 
 
 class EmbedConfig(BaseConfig):

@@ -67,7 +67,7 @@ class HeldOut:
         )
         wanted = test.where(~seen).histories()
         users = np.flatnonzero(wanted.lengths > 0)
-        strangers = int((before.users_map.rows(everyone.ids) == NO_ROW).sum())
+        strangers = int((before.users_map.rows(everyone.strings) == NO_ROW).sum())
         return cls(
             users.astype(np.int32),
             before.histories().take(users),
@@ -119,7 +119,7 @@ def feed_table(
     """Every source on the whole catalogue and on the slices; with a truth, what it would have found."""
     lists = dict(feeds.lists)
     if truth is not None and held_out.moment is not None:
-        preference = truth.preference([before.users_map.ids[user] for user in held_out.users], held_out.moment)
+        preference = truth.preference(before.users_map.externals(held_out.users), held_out.moment)
         lists["oracle"] = top_unseen(preference, held_out.histories, min(DEPTH, len(data.ids)), "oracle")
     slices = catalogue_slices(before.item_counts(), data.items["n_images"].to_numpy(), text_characters(data.items))
     results = evaluate_retrieval(lists, held_out.judgements, len(data.ids), slices=slices)
@@ -266,6 +266,6 @@ def _true_preference(truth: Truth, history: Interactions, requests: RankingReque
     for day in np.unique(days):
         asked: npt.NDArray[np.int64] = np.flatnonzero(days == day)
         moment = datetime.fromtimestamp(int(requests.times[asked[0]]) / 1000, UTC)
-        preference = truth.preference([history.users_map.ids[user] for user in requests.users[asked]], moment)
+        preference = truth.preference(history.users_map.externals(requests.users[asked]), moment)
         scores[asked] = np.take_along_axis(preference, np.maximum(requests.rows[asked], 0), axis=1)
     return scores

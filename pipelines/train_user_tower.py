@@ -17,7 +17,6 @@ from recsys.embeddings.encode import open_content
 from recsys.retrieval.user_tower import TABLE, USER_TOWER
 from recsys.towers.user import UserTower, UserTowerConfig
 from recsys.training.user_trainer import UserTrainerConfig, train_user_tower
-from recsys.types import IdMap
 
 KIND, VERSION = USER_TOWER, 2
 
@@ -45,7 +44,7 @@ def make_user_tower(
         data = Dataset(dataset.path)
         learned = Interactions.of(split_events(data.events, config.split).fit, data.ids)
         content = open_content(embeddings.path)
-        trained = IdMap.of(data.ids.ids[np.flatnonzero(learned.item_counts())])
+        trained = data.ids.of_rows(np.flatnonzero(learned.item_counts()))
         torch.manual_seed(config.trainer.seed)
         tower = UserTower(content.width, trained, config.model, content.fingerprint)
         progress = train_user_tower(tower, content, learned, config.trainer, work)

@@ -6,14 +6,19 @@ bridge between the two, and whatever carries rows carries the ``IdMap`` they bel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from pathlib import Path
 from typing import Any, NewType
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from recsys import schemas
 from recsys.exceptions import DataError
 
 ItemId = NewType("ItemId", str)
@@ -26,54 +31,126 @@ Image = bytes  # an encoded picture (JPEG, PNG, WebP)
 NO_ROW = -1
 """Padding in arrays of rows: no item here."""
 
-PARTS = 256  # of an IdMap
+AT_ONCE = 4096  # ids that are Python objects at the same time
 
 
 @dataclass(frozen=True, eq=False)
 class IdMap:
     """Frozen bridge between external ids (strings) and rows ``0..n-1``.
 
-    Raises:
-        DataError: an id occurs twice.
+    Holds no Python object per id, so that millions can be mapped from a file at once and let go of at once. A row is
+    found by binary search among CRC32 hashes; ids that share a hash are told apart by their text.
+
+    Attributes:
+        strings: the ids in the order of their rows.
+        hashes: of the ids, ascending, uint32 ``[n]``.
+        hashed_rows: the row of each hash, ``[n]``.
     """
 
-    ids: npt.NDArray[Any]
-
-    def __post_init__(self) -> None:
-        if sum(map(len, self._row_of)) != len(self.ids):
-            values, counts = np.unique(self.ids.astype(str), return_counts=True)
-            worst = counts.argmax()
-            raise DataError(f"Id {str(values[worst])!r} occurs {counts[worst]} times.", "Ids must be unique.")
+    strings: pa.LargeStringArray
+    hashes: npt.NDArray[np.uint32]
+    hashed_rows: RowArray
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> IdMap:
-        return cls(np.fromiter(ids, dtype=object))
+        """The ids in the order of their rows; an Arrow or polars column is taken as it is.
 
-    @cached_property
-    def _row_of(self) -> list[dict[str, int]]:
-        """Rows by id, in many small dicts: a large one stops all threads while it moves to a larger table."""
-        parts: list[dict[str, int]] = [{} for _ in range(PARTS)]
-        for row, external in enumerate(self.ids):
-            parts[hash(external) % PARTS][external] = row
-        return parts
+        Raises:
+            DataError: an id occurs twice.
+        """
+        strings = _strings(ids)
+        hashes = _hashes(strings)
+        rows = np.argsort(hashes, kind="stable").astype(np.int32)
+        made = cls(strings, hashes[rows], rows)
+        same = made.hashes[1:] == made.hashes[:-1]
+        if same.any():
+            shared = np.append(same, False) | np.insert(same, 0, False)
+            worst, count = Counter(made.externals(rows[shared])).most_common(1)[0]
+            if count > 1:
+                raise DataError(f"Id {worst!r} occurs {count} times.", "Ids must be unique.")
+        return made
+
+    def save(self, file: Path) -> None:
+        """Write an Arrow file that :meth:`open` maps."""
+        columns = {schemas.ITEM_ID: self.strings, "hash": pa.array(self.hashes), "row": pa.array(self.hashed_rows)}
+        batch = pa.record_batch(columns)
+        with pa.ipc.new_file(file, batch.schema) as writer:
+            writer.write_batch(batch)
+
+    @classmethod
+    def open(cls, file: Path) -> IdMap:
+        """Memory-map what :meth:`save` wrote; nothing is read yet.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        batch = pa.ipc.open_file(pa.memory_map(str(file))).get_batch(0)
+        return cls(batch.column(0), batch.column(1).to_numpy(), batch.column(2).to_numpy())
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.strings)
+
+    def __getitem__(self, row: int) -> str:
+        """External id of one row."""
+        return str(self.strings[int(row)].as_py())
+
+    def __iter__(self) -> Iterator[str]:
+        """External ids in the order of their rows."""
+        return _texts(self.strings)
 
     def row(self, external: str) -> int:
         """Row of one id, ``NO_ROW`` where it is unknown."""
-        return self._row_of[hash(external) % PARTS].get(external, NO_ROW)
+        hashed = np.uint32(zlib.crc32(external.encode()))
+        place = int(self.hashes.searchsorted(hashed))
+        while place < len(self) and self.hashes[place] == hashed:
+            row = int(self.hashed_rows[place])
+            if self[row] == external:
+                return row
+            place += 1
+        return NO_ROW
 
     def rows(self, externals: Iterable[str]) -> RowArray:
-        """Rows of many ids, ``NO_ROW`` where an id is unknown."""
-        parts = self._row_of
-        found = (parts[hash(external) % PARTS].get(external, NO_ROW) for external in externals)
-        return np.fromiter(found, dtype=np.int32)
+        """Rows of many ids, ``NO_ROW`` where an id is unknown; quickest for an Arrow or polars column."""
+        asked = _strings(externals).dictionary_encode()
+        distinct = asked.dictionary
+        hashes = _hashes(distinct)
+        places = self.hashes.searchsorted(hashes)
+        found = np.full(len(distinct), NO_ROW, np.int32)
+        left = np.arange(len(distinct))
+        while len(left):
+            left = left[places[left] < len(self)]
+            left = left[self.hashes[places[left]] == hashes[left]]
+            hopeful = self.hashed_rows[places[left]]
+            same = pc.equal(self.strings.take(pa.array(hopeful)), distinct.take(pa.array(left))).to_numpy(False)
+            found[left[same]] = hopeful[same]
+            left = left[~same]
+            places[left] += 1
+        rows: RowArray = found[asked.indices.to_numpy()]
+        return rows
 
     def externals(self, rows: Sequence[int] | npt.NDArray[Any]) -> list[str]:
         """External ids of ``rows``; padding is left out."""
-        array = np.asarray(rows)
-        return list(self.ids[array[array != NO_ROW]])
+        array = np.asarray(rows, np.int64)
+        found: list[str] = self.strings.take(pa.array(array[array != NO_ROW])).to_pylist()
+        return found
+
+    def of_rows(self, rows: npt.NDArray[Any] | slice) -> IdMap:
+        """A map of some of the ids, given by their rows, by a mask or by a slice."""
+        return IdMap.of(self.strings.take(pa.array(np.arange(len(self))[rows])))
+
+
+def _strings(ids: Iterable[str]) -> pa.LargeStringArray:
+    column = isinstance(ids, pa.Array) or hasattr(ids, "__arrow_c_stream__")
+    return pa.array(ids if column else list(ids), pa.large_string())
+
+
+def _texts(strings: pa.LargeStringArray) -> Iterator[str]:
+    for start in range(0, len(strings), AT_ONCE):
+        yield from strings[start : start + AT_ONCE].to_pylist()
+
+
+def _hashes(strings: pa.LargeStringArray) -> npt.NDArray[np.uint32]:
+    return np.fromiter((zlib.crc32(text.encode()) for text in _texts(strings)), np.uint32, len(strings))
 
 
 @dataclass(frozen=True, eq=False)

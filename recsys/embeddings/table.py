@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from recsys import schemas
 from recsys.exceptions import ArtifactError
 from recsys.types import FloatArray, IdMap
 
 UNIT_TOLERANCE = 1e-3
-IDS_AT_ONCE = 4096
+IDS_FILE = "ids.arrow"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +39,21 @@ class EmbeddingTable:
         return int(self.vectors.shape[1])
 
     def save(self, path: Path) -> None:
-        """Write ``ids.parquet``, ``vectors.npy`` and ``table.json`` into a directory.
+        """Write ``ids.arrow``, ``vectors.npy`` and ``table.json`` into a directory.
 
         Raises:
             ArtifactError: a vector is neither of unit length nor zero.
         """
         check_unit(self.vectors, self.ids)
         path.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table({schemas.ITEM_ID: list(self.ids.ids)}), path / "ids.parquet")
+        self.ids.save(path / IDS_FILE)
         np.save(path / "vectors.npy", self.vectors)
         (path / "table.json").write_text(json.dumps({"fingerprint": self.fingerprint}))
 
     @classmethod
     def open(cls, path: Path) -> EmbeddingTable:
-        """Open a table without reading the vectors into memory."""
-        batches = pq.ParquetFile(path / "ids.parquet").iter_batches(IDS_AT_ONCE)  # lets other threads work in between
-        ids = IdMap.of(item for batch in batches for item in batch.column(0).to_pylist())
+        """Memory-map a table: neither ids nor vectors are read yet."""
+        ids = IdMap.open(path / IDS_FILE)
         vectors = np.load(path / "vectors.npy", mmap_mode="r")
         return cls(ids, vectors, json.loads((path / "table.json").read_text())["fingerprint"])
 
@@ -72,4 +68,4 @@ def check_unit(vectors: FloatArray, ids: IdMap) -> None:
     bad = ~((np.abs(norms - 1) < UNIT_TOLERANCE) | (norms == 0))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise ArtifactError(f"The vector of item {ids.ids[row]!r} has length {norms[row]:.4g}, not 1.", "Normalise it.")
+        raise ArtifactError(f"The vector of item {ids[row]!r} has length {norms[row]:.4g}, not 1.", "Normalise it.")

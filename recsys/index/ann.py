@@ -43,6 +43,7 @@ ADDED_AT_ONCE = 65536
 DROPPED = 200  # rows that a query excludes: so many are fetched and dropped, more are passed over by a bitmap
 CENTROID_SAMPLE = 500  # vectors that tell how near lists lie around their centroids
 FILTERED_REFINE = 4  # times as many first answers are ordered again under a filter, where scores lie closer together
+RECALL_TARGET = 0.95
 WIDENING = 4  # a search that found too little looks so many times as hard
 Positions = npt.NDArray[np.int64]
 
@@ -89,12 +90,14 @@ class FaissIndex:
         stored: index of FAISS; an ``IndexIDMap`` around it where some rows have no vector.
         vectors: of the whole table, for searches among few rows.
         effort: of searches.
+        recall_target: that searches under a filter read for; ``effort`` is what reaches it without one.
     """
 
-    def __init__(self, stored: Any, vectors: FloatArray, effort: Effort) -> None:
+    def __init__(self, stored: Any, vectors: FloatArray, effort: Effort, recall_target: float) -> None:
         self._stored = stored
         self._vectors = vectors
         self.effort = effort
+        self._recall_target = recall_target
         self._rows: RowArray | None = None  # of the positions in the index; None: they are the same
         self._index = stored
         if isinstance(stored, faiss.IndexIDMap):
@@ -106,7 +109,7 @@ class FaissIndex:
         self.refines = isinstance(self._index, faiss.IndexRefine)
 
     @classmethod
-    def build(cls, table: EmbeddingTable, config: FaissConfig) -> FaissIndex:
+    def build(cls, table: EmbeddingTable, config: FaissConfig, recall_target: float = RECALL_TARGET) -> FaissIndex:
         """Train and fill an index. The same table and config give the same index; a table of zeros an empty one.
 
         Raises:
@@ -131,7 +134,7 @@ class FaissIndex:
                 index.add(vectors)
             else:
                 stored.add_with_ids(vectors, chunk.astype(np.int64))
-        return cls(stored, table.vectors, config.effort(lists))
+        return cls(stored, table.vectors, config.effort(lists), recall_target)
 
     @property
     def faiss_index(self) -> Any:
@@ -156,12 +159,13 @@ class FaissIndex:
         faiss.write_index(self._stored, str(file))
 
     @classmethod
-    def open(cls, file: Path, table: EmbeddingTable) -> FaissIndex:
+    def open(cls, file: Path, table: EmbeddingTable, recall_target: float = RECALL_TARGET) -> FaissIndex:
         """Memory-map an index that :meth:`save` wrote.
 
         Args:
             file: the file.
             table: it was built from.
+            recall_target: of searches under a filter.
 
         Raises:
             ArtifactError: there is no such file, or it is of another table.
@@ -170,7 +174,7 @@ class FaissIndex:
             raise ArtifactError(f"There is no index file {file}.", "Build the index generation again.")
         stored = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
         inner = faiss.downcast_index(stored.index) if isinstance(stored, faiss.IndexIDMap) else stored
-        opened = cls(stored, table.vectors, own_effort(inner))
+        opened = cls(stored, table.vectors, own_effort(inner), recall_target)
         last = stored.ntotal - 1 if opened._rows is None else opened._rows[-1]
         if inner.d != table.width or last >= len(table.ids):
             raise ArtifactError(f"{file} was not built from this table.", "Build the index generation again.")
@@ -193,7 +197,7 @@ class FaissIndex:
         matching = self.terrain.rows if allowed is None else int(np.count_nonzero(allowed))
         if allowed is None and chosen.excluded is None:
             return self._look(queries, k, None, matching, "everything")
-        if self.terrain.comparing_is_quicker(matching, len(queries), self.effort):
+        if self.terrain.comparing_is_quicker(matching, len(queries), self._breadth(k, matching)):
             return self._compare(queries, k, allowed, chosen)
         if chosen.excluded is None:
             return self._look(queries, k, allowed, matching, "selector")
@@ -214,7 +218,7 @@ class FaissIndex:
         if not depth or not len(queries):
             return Answers.none(k, Trace.of(len(queries), way, 0, matching))
         share = matching / self.terrain.rows
-        breadth = self.effort.breadth if allowed is None else self.terrain.breadth(self.effort, share)
+        breadth = self.effort.breadth if allowed is None else self._breadth(k, matching)
         trace = Trace.of(len(queries), way, breadth, matching)
         bitmap = None if allowed is None else np.packbits(allowed, bitorder="little")
         scores, positions = self._ask(queries, depth, breadth, bitmap)
@@ -229,8 +233,7 @@ class FaissIndex:
             again(np.flatnonzero(positions[:, -1] < 0), breadth)
         left = np.flatnonzero(positions[:, -1] < 0)  # a graph need not reach everything
         if bitmap is not None and breadth < self.terrain.lists and depth < matching:
-            wanted = self._unread.breadths(queries, scores[:, -1], share, depth)
-            wanted = np.minimum(2 ** np.ceil(np.log2(np.maximum(wanted, 1))), self.terrain.limit)  # few calls
+            wanted = self._few_calls(self._unread.breadths(queries, scores[:, -1], share, depth))
             far = np.flatnonzero(wanted > trace.breadths)
             reading = sum(self.terrain.reading_time(lists, share) for lists in wanted[far].tolist())
             if reading > len(far) * self.terrain.comparing_time(matching, len(far)):
@@ -247,12 +250,26 @@ class FaissIndex:
         answers.put(np.arange(len(queries)), found)
         return answers
 
+    def _breadth(self, k: int, matching: int) -> int:
+        """How broad a first look is when so many rows may be returned."""
+        share = matching / self.terrain.rows if matching else 1.0
+        if self.terrain.graph:
+            return self.terrain.breadth_of_graph(self.effort, share)
+        if not self.terrain.lists:
+            return 0
+        return max(self.effort.breadth, int(self._few_calls(self._unread.typical_breadth(k, share))))
+
+    def _few_calls(self, breadths: int | Positions) -> npt.NDArray[np.float64]:
+        """Breadths rounded up to powers of two, so that many queries share one."""
+        rounded: npt.NDArray[np.float64] = 2 ** np.ceil(np.log2(np.maximum(breadths, 1)))
+        return np.minimum(rounded, self.terrain.limit)
+
     @cached_property
     def _unread(self) -> Unread:
         size = min(self.terrain.rows, CENTROID_SAMPLE)
         sample = np.sort(np.random.default_rng(0).choice(self.terrain.rows, size, replace=False))
         vectors = np.asarray(self._vectors[sample if self._rows is None else self._rows[sample]])
-        return Unread.of(centroids(self._index), vectors, self.terrain.rows)
+        return Unread.of(centroids(self._index), vectors, self.terrain.rows, 1 - self._recall_target)
 
     def _ask(
         self, queries: FloatArray, k: int, breadth: int, bitmap: npt.NDArray[np.uint8] | None

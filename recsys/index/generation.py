@@ -43,7 +43,7 @@ class IndexConfig(BaseConfig):
 
     kind: Literal["auto", "exact", "faiss"] = "auto"
     exact_below: int = Field(default=50_000, ge=0)
-    recall_target: float = Field(default=0.95, gt=0, le=1)  # of k neighbours, where ``faiss`` leaves search to tune
+    recall_target: float = Field(default=0.95, gt=0, le=1)  # of k neighbours: tuned to, and read for under a filter
     k: int = Field(default=100, ge=1)
     memory_gb: float | None = Field(default=None, gt=0)  # that ``auto`` may use; default: no bound
     faiss: FaissConfig = FaissConfig()
@@ -75,7 +75,9 @@ class IndexGeneration:
         """Open what :func:`build_generation` wrote; FAISS files are memory-mapped."""
         table = EmbeddingTable.open(path / "table")
         made = json.loads((path / GENERATION_FILE).read_text())
-        index = ExactIndex(table) if made["kind"] == "exact" else FaissIndex.open(path / FAISS_FILE, table)
+        if made["kind"] == "exact":
+            return cls(table, ExactIndex(table), made["metrics"])
+        index = FaissIndex.open(path / FAISS_FILE, table, made["config"]["recall_target"])
         return cls(table, index, made["metrics"])
 
     @property
@@ -128,7 +130,7 @@ def build_generation(table: EmbeddingTable, config: IndexConfig, path: Path) -> 
         metrics |= {f"recall@{k}": 1.0 for k in RECALL_AT}
     else:
         settings = config.faiss.model_copy(update={"kind": choice.kind})
-        index = FaissIndex.build(table, settings)
+        index = FaissIndex.build(table, settings, config.recall_target)
         sample = np.random.default_rng(0).permutation(filled)[: 2 * RECALL_QUERIES]
         held_out, tuning = np.sort(sample[: len(sample) - len(sample) // 2]), np.sort(sample[len(sample) // 2 :])
         if settings.tunable and len(tuning):

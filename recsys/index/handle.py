@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 import threading
+import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,7 @@ from recsys.index.selection import Selection
 from recsys.types import FloatArray, IdMap, RowArray
 
 WARMING = 256  # searches that bring a new generation's pages into memory before the first user asks
-TURN_SECONDS = 0.0005
+LINGERING_SECONDS = 0.05  # that running searches have to end in
 ATTEMPTS = 5  # to open what is in use before it is replaced and collected
 
 
@@ -59,7 +58,8 @@ class IndexHandle:
     """Answers from the generation in use, and goes over to a later one when told to.
 
     Safe for many threads: a search takes the generation once and keeps it to its end, without a lock. The old one is
-    closed when its last search has ended, and may be collected then.
+    closed when its last search has ended, by the thread that refreshes unless a search takes long, and may be collected
+    then.
 
     Args:
         store: where generations are published.
@@ -108,11 +108,12 @@ class IndexHandle:
         with self._refreshing:
             if self._store.used_keys(self._kind)[:1] == [self._served.key]:
                 return False
-            with _yielding():
-                opened = self._opened()
-                if check is not None:
-                    check(opened.generation)
-                self._served = opened
+            opened = self._opened()
+            if check is not None:
+                check(opened.generation)
+            old, self._served = self._served, opened
+            time.sleep(LINGERING_SECONDS)  # unmapping takes milliseconds, which no search shall wait for
+            del old
             return True
 
     def _opened(self) -> Served:
@@ -147,17 +148,6 @@ class ServedIndex:
         return self._handle.served.generation.index.search(queries, k, selection)
 
 
-@contextlib.contextmanager
-def _yielding() -> Iterator[None]:
-    """Let the interpreter's threads take turns more often: a search must not wait long for one that reads ids."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(TURN_SECONDS)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
-
-
 def _open(artifact: Artifact, held: int) -> Served:
     try:
         artifact.verify()
@@ -169,4 +159,5 @@ def _open(artifact: Artifact, held: int) -> Served:
     vectors = generation.table.vectors
     rows = np.unique(np.linspace(0, len(vectors) - 1, min(WARMING, len(vectors))).astype(np.int64))
     generation.index.search(np.asarray(vectors[rows]), 1)
+    generation.index.search(np.asarray(vectors[rows[:1]]), 1, Selection(np.ones(len(vectors), np.bool_)))
     return Served(artifact.key, generation)

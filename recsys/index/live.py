@@ -32,7 +32,7 @@ from recsys.types import FloatArray, IdMap
 
 logger = logging.getLogger(__name__)
 
-KIND, VERSION = "base", 1
+KIND, VERSION = "base", 2
 PIN = "PIN"
 MERGE_NICENESS = 10  # of the thread that builds a base: searches go first
 

@@ -45,7 +45,7 @@ def validate_generation(path: Path, table: EmbeddingTable, config: PublishConfig
     wrong = []
     if generation.fingerprint != table.fingerprint:
         wrong.append(f"it is of tower {generation.fingerprint}, not {table.fingerprint}")
-    if not np.array_equal(generation.ids.ids, table.ids.ids) or len(generation.index) != len(table.ids):
+    if not generation.ids.strings.equals(table.ids.strings) or len(generation.index) != len(table.ids):
         wrong.append(
             f"it holds {len(generation.index)} rows of other items than the {len(table.ids)} it was built from"
         )

@@ -14,7 +14,7 @@ KEEP = 2.5  # to look at one inner product
 TEST = 3.5  # to read one bit of a bitmap in the order of an inverted list
 JUMP = 80.0  # to go to one code somewhere
 START = 60_000.0  # to begin, once for all queries of a call
-FAR = 16  # lists read at least, over the share that may be returned, before a filtered query is done
+AGAIN = 2  # times a first look into lists: some queries read on, or are compared after all
 HARDER = 4  # times as hard a graph looks under a filter, since the nearest rows may all be kept back
 WIDEST = 4096  # nodes that a graph keeps in view
 PER_NODE = 25  # neighbours that a graph compares for each node it keeps in view
@@ -41,36 +41,27 @@ class Terrain:
         """The breadth beyond which looking harder finds no more, or costs more than it is worth."""
         return min(self.rows, WIDEST) if self.graph else self.lists
 
-    def breadth(self, effort: Effort, share: float) -> int:
-        """How broad a first look is when this share of the rows may be returned.
+    def breadth_of_graph(self, effort: Effort, share: float) -> int:
+        """Nodes to keep in view when this share of the rows may be returned, to meet as many of them as without."""
+        return min(self.limit, math.ceil(HARDER * effort.breadth / share))
 
-        A graph meets several times as many of them as it would of all rows without a filter. Of lists only some more
-        are read at first, since :class:`recsys.index.unread.Unread` then says how many are needed.
-        """
-        if self.graph:
-            return min(self.limit, math.ceil(HARDER * effort.breadth / share))
-        return min(self.limit, math.ceil(effort.breadth / math.sqrt(share)))
-
-    def comparing_is_quicker(self, matching: int, queries: int, effort: Effort) -> bool:
+    def comparing_is_quicker(self, matching: int, queries: int, breadth: int) -> bool:
         """Whether comparing all rows that may be returned costs less than passing over the others."""
         if matching == 0:
             return True
-        return self.comparing_time(matching, queries) <= self.selector_time(matching / self.rows, queries, effort)
+        return self.comparing_time(matching, queries) <= self.selector_time(matching / self.rows, queries, breadth)
 
     def comparing_time(self, matching: int, queries: int) -> float:
         """Nanoseconds a query to compare so many rows, which are copied once for all queries."""
         shared = START + matching * self.width * GATHER
         return shared / max(queries, 1) + matching * (self.width * MULTIPLY + KEEP)
 
-    def selector_time(self, share: float, queries: int, effort: Effort) -> float:
-        """Nanoseconds a query to search with a bitmap, when this share of the rows is set in it.
-
-        For lists it supposes that twice as many rows that may be returned have to be met as without a filter.
-        """
+    def selector_time(self, share: float, queries: int, breadth: int) -> float:
+        """Nanoseconds a query to search so broadly with a bitmap, when this share of the rows is set in it."""
         start = START / max(queries, 1)
         if self.graph:
-            return start + self.breadth(effort, share) * PER_NODE * (self.width * MULTIPLY + JUMP)
-        return start + self.reading_time(max(FAR, 2 * effort.breadth) / share, share)
+            return start + breadth * PER_NODE * (self.width * MULTIPLY + JUMP)
+        return start + AGAIN * self.reading_time(breadth, share)
 
     def reading_time(self, lists: float, share: float) -> float:
         """Nanoseconds to read so many lists through a bitmap, the way to them included."""

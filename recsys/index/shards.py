@@ -1,6 +1,6 @@
 """ShardedIndex: a generation split by hash of the item id, searched shard by shard at once and merged exactly.
 
-A sharded generation is a directory: ``shard-<number>/`` (a generation each), ``ids.parquet`` and ``owners.npy`` (items
+A sharded generation is a directory: ``shard-<number>/`` (a generation each), ``ids.arrow`` and ``owners.npy`` (items
 in the order of the whole table, and the shard of each) and ``shards.json``.
 """
 
@@ -16,10 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from recsys import schemas
 from recsys.embeddings.table import EmbeddingTable
 from recsys.exceptions import ArtifactError
 from recsys.index.base import VectorIndex, check_queries
@@ -28,7 +25,7 @@ from recsys.index.selection import Selection
 from recsys.index.snapshot import best_of
 from recsys.types import NO_ROW, FloatArray, IdMap, RowArray
 
-SHARDS_FILE, OWNERS_FILE, IDS_FILE = "shards.json", "owners.npy", "ids.parquet"
+SHARDS_FILE, OWNERS_FILE, IDS_FILE = "shards.json", "owners.npy", "ids.arrow"
 SEARCHES_PER_SHARD = 4  # at once; a shard that hangs keeps no other waiting
 
 Owners = npt.NDArray[np.int16]
@@ -155,7 +152,7 @@ class ShardedGeneration:
         made = json.loads((path / SHARDS_FILE).read_text())
         owners = np.load(path / OWNERS_FILE)
         shards = [_opened(shard_path(path, number), opener or _in_process) for number in range(made["shards"])]
-        ids = IdMap.of(pq.read_table(path / IDS_FILE).column(0).to_pylist())
+        ids = IdMap.open(path / IDS_FILE)
         return cls(ids, made["fingerprint"], ShardedIndex(shards, owners, made["width"]))
 
 
@@ -174,15 +171,15 @@ def build_shards(table: EmbeddingTable, config: IndexConfig, shards: int, path: 
     Returns:
         ``rows`` of the table, ``indexed`` vectors, ``shards``, and ``recall@10`` and ``recall@50`` of the worst shard.
     """
-    owners = owners_of(table.ids.ids, shards)
+    owners = owners_of(table.ids, shards)
     made = []
     for number in range(shards):
         rows = np.flatnonzero(owners == number)
-        part = EmbeddingTable(IdMap(table.ids.ids[rows]), table.vectors[rows], table.fingerprint)
+        part = EmbeddingTable(table.ids.of_rows(rows), table.vectors[rows], table.fingerprint)
         filled = bool(part.vectors.any())
         made.append(build_generation(part, config if filled else IndexConfig(kind="exact"), shard_path(path, number)))
     np.save(path / OWNERS_FILE, owners)
-    pq.write_table(pa.table({schemas.ITEM_ID: list(table.ids.ids)}), path / IDS_FILE)
+    table.ids.save(path / IDS_FILE)
     about = {"shards": shards, "width": table.width, "fingerprint": table.fingerprint}
     (path / SHARDS_FILE).write_text(json.dumps(about, indent=2))
     totals: dict[str, float] = {name: sum(of[name] for of in made) for name in ("rows", "indexed")}

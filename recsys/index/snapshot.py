@@ -110,17 +110,15 @@ class Snapshot:
         array = array[array != NO_ROW]
         ids = np.empty(len(array), object)
         fresh = array >= base
-        ids[~fresh], ids[fresh] = self.base.ids.ids[array[~fresh]], self._fresh_ids[array[fresh] - base]
+        ids[~fresh], ids[fresh] = self.base.ids.externals(array[~fresh]), self._fresh_ids[array[fresh] - base]
         return list(ids)
 
     def table(self) -> EmbeddingTable:
         """The items with their newest vectors, in the order of the rows: what a new base is built over."""
         base, fresh = self.base.table, self.fresh_alive
-        alive = slice(None) if self.base_alive is None else self.base_alive
-        ids = np.concatenate([base.ids.ids[alive], self._fresh_ids[fresh]])
-        return EmbeddingTable(
-            IdMap(ids), np.concatenate([base.vectors[alive], self._fresh_vectors[fresh]]), base.fingerprint
-        )
+        alive = np.ones(len(base.ids), np.bool_) if self.base_alive is None else self.base_alive
+        ids = IdMap.of([*base.ids.externals(np.flatnonzero(alive)), *self._fresh_ids[fresh]])
+        return EmbeddingTable(ids, np.concatenate([base.vectors[alive], self._fresh_vectors[fresh]]), base.fingerprint)
 
     def _split(self, selection: Selection) -> tuple[Selection | None, Selection]:
         """The selection of the base's rows, without those no longer alive, and of the fresh ones."""

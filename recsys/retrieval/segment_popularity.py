@@ -61,7 +61,7 @@ class SegmentPopularitySource(MatrixSource):
         names = values.drop_nulls().unique().sort()
         codes = np.where(values.is_null(), NO_SEGMENT, IdMap.of(names).rows(values.fill_null("")))
         if config.of == "users":
-            place = IdMap.of(table[schemas.USER_ID]).rows(interactions.users_map.ids)
+            place = IdMap.of(table[schemas.USER_ID]).rows(interactions.users_map.strings)
             codes = np.append(codes, NO_SEGMENT)[place]  # the last place is that of users the table does not have
         self._codes: npt.NDArray[np.int64] = codes.astype(np.int64)
         of_each = self._codes[interactions.users if config.of == "users" else interactions.items]

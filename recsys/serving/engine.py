@@ -111,7 +111,7 @@ class Engine:
     def _check(self, generation: IndexGeneration) -> None:
         if generation.fingerprint != self.tower.fingerprint:
             raise FingerprintMismatchError(generation.fingerprint, self.tower.fingerprint)
-        if not np.array_equal(generation.ids.ids, self.data.ids.ids):
+        if not generation.ids.strings.equals(self.data.ids.strings):
             raise ArtifactError(
                 f"The index generation in use holds {len(generation.ids)} items, not the {len(self.data.ids)} here.",
                 "Open an engine over the data set that it was built from.",
@@ -232,7 +232,7 @@ class Engine:
         """
         row, users = self._row(item), self._interactions.users_map
         if users.row(user) == NO_ROW:
-            example = f"User ids look like {users.ids[0]!r}." if len(users) else "The data set has none."
+            example = f"User ids look like {users[0]!r}." if len(users) else "The data set has none."
             raise ConfigError(f"There is no user {user!r}.", example)
         history, found, ranked = self._ranked(user, now)
         titles = [title or "" for title in self.data.items[schemas.TITLE]]
@@ -286,7 +286,7 @@ class Engine:
         )
         rejected = self.data.rejected.filter(of_item == item, of_user.is_null())
         if rejected.is_empty():
-            raise ConfigError(f"There is no item {item!r}.", f"Item ids look like {self.data.ids.ids[0]!r}.")
+            raise ConfigError(f"There is no item {item!r}.", f"Item ids look like {self.data.ids[0]!r}.")
         file, at, reason = rejected.select(schemas.FILE, schemas.ROW, schemas.REASON).row(0)
         raise ConfigError(
             f"There is no item {item!r}: row {at} of {file} was rejected ({reason}).", "Correct it, and ingest again."
@@ -311,7 +311,7 @@ class Engine:
     def _answers(self, rows: RowArray, scores: FloatArray, why: list[str]) -> list[Answer]:
         titles = self.data.items[schemas.TITLE]
         return [
-            Answer(ItemId(self.data.ids.ids[row]), titles[int(row)] or "", float(score), reason)
+            Answer(ItemId(self.data.ids[row]), titles[int(row)] or "", float(score), reason)
             for row, score, reason in zip(rows, scores, why, strict=False)
             if row != NO_ROW
         ]

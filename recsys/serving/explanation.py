@@ -171,7 +171,7 @@ def explain(
         outcome = Outcome.TOO_ALIKE if standing <= size else Outcome.RANKED_LOW
     by_ranker = standing is not None and ranked is not found
     return Explanation(
-        item_id=ItemId(ids.ids[row]),
+        item_id=ItemId(ids[row]),
         title=titles[row],
         outcome=outcome,
         views=tuple(views),
@@ -221,7 +221,7 @@ def _rank(scores: np.ndarray, history: Histories, row: int) -> int | None:
 
 
 def _named(neighbour: Neighbour, ids: IdMap, titles: Sequence[str]) -> Evidence:
-    item, title = ItemId(ids.ids[neighbour.row]), titles[neighbour.row]
+    item, title = ItemId(ids[neighbour.row]), titles[neighbour.row]
     return Evidence(item, title, neighbour.age, neighbour.similarity, neighbour.contribution)
 
 

@@ -123,7 +123,7 @@ class UserTower(nn.Module):
 
     def slots(self, ids: IdMap) -> Tensor:
         """Which residual each item of a catalogue has, int64 ``[n]``; that of strangers where it was not trained on."""
-        rows = self.trained.rows(ids.ids)
+        rows = self.trained.rows(ids.strings)
         return torch.from_numpy(np.where(rows == NO_ROW, len(self.trained), rows).astype(np.int64))
 
     def items(self, content: Tensor, slots: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ class UserTower(nn.Module):
         path.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.cpu().contiguous() for name, tensor in unique_weights(self).items()}
         save_file(weights, path / WEIGHTS_FILE)
-        pq.write_table(pa.table({schemas.ITEM_ID: pa.array(list(self.trained.ids), pa.string())}), path / IDS_FILE)
+        pq.write_table(pa.table({schemas.ITEM_ID: self.trained.strings}), path / IDS_FILE)
         description = {
             "config": self.config.model_dump(mode="json"),
             "content": self.content_width,

@@ -76,7 +76,7 @@ def test_every_command_has_help_and_stands_in_the_readme() -> None:
 
 
 def test_similar_leaves_the_item_out_and_puts_the_nearest_first(tiny_home: Path, data: Dataset) -> None:
-    item = data.ids.ids[5]
+    item = data.ids[5]
     answers = recsys("similar", item, "-k", "4", "--home", tiny_home)["answers"]
     assert len({answer["item_id"] for answer in answers} - {item}) == 4
     scores = [answer["score"] for answer in answers]
@@ -91,7 +91,7 @@ def test_search_by_picture_finds_the_picture(tiny_home: Path, data: Dataset, tmp
         assert cover is not None
         (tmp_path / "cover.jpg").write_bytes(cover)
         answers = recsys("search", "--image", tmp_path / "cover.jpg", "-k", "60", "--home", tiny_home)["answers"]
-        hits += data.ids.ids[row] in [answer["item_id"] for answer in answers]
+        hits += data.ids[row] in [answer["item_id"] for answer in answers]
     assert hits >= 6  # by chance: 12 * 60 / 300 = 2.4
 
 
@@ -102,7 +102,7 @@ def test_a_text_and_a_picture_are_searched_together(tiny_home: Path, data: Datas
     (tmp_path / "cover.jpg").write_bytes(cover)
     text = str(item_texts(data.items)[row])
     answers = recsys("search", text, "--image", tmp_path / "cover.jpg", "-k", "3", "--home", tiny_home)["answers"]
-    assert answers[0]["item_id"] == data.ids.ids[row]
+    assert answers[0]["item_id"] == data.ids[row]
     assert answers[0]["why"] == "close to the text and the picture"
 
 

@@ -39,7 +39,7 @@ def held_out(data: Dataset) -> tuple[Split, Interactions, HeldOut]:
 
 def test_each_user_is_asked_for_the_last_item_given_all_before(data: Dataset) -> None:
     split, before, found = held_out(data)
-    assert [before.users_map.ids[user] for user in found.users] == ["u0", "u1"]
+    assert before.users_map.externals(found.users) == ["u0", "u1"]
     assert [data.ids.externals(found.histories[user]) for user in (0, 1)] == [list("abcdef"), list("gfedcb")]
     assert data.ids.externals(found.judgements.items) == ["g", "a"]
     assert found.moment is None
@@ -53,7 +53,7 @@ def test_what_was_seen_before_is_not_asked_for_and_strangers_are_counted(data: D
     stranger = again.head(1).with_columns(pl.lit("u9").alias(schemas.USER_ID))
     later = Split("leave_last_out", split.fit, split.label, pl.concat([again, stranger]), None, None)
     found = HeldOut.of(data, later, before, logged=False)
-    assert [before.users_map.ids[user] for user in found.users] == ["u1"]
+    assert before.users_map.externals(found.users) == ["u1"]
     assert found.strangers == 1
 
 

@@ -44,7 +44,7 @@ def test_actors_answer_as_one_index_and_one_that_dies_is_named_until_it_is_back(
         rows, scores = generation.index.search(queries, 20, chosen)
         np.testing.assert_array_equal(rows, exact.search(queries, 20, chosen)[0])
         np.testing.assert_allclose(scores, exact.search(queries, 20, chosen)[1], atol=1e-6)
-    assert [len(shard) for shard in generation.index._shards] == np.bincount(owners_of(table.ids.ids, 2)).tolist()
+    assert [len(shard) for shard in generation.index._shards] == np.bincount(owners_of(table.ids, 2)).tolist()
 
     os.kill(pid_of(generation.index._shards[1]), signal.SIGKILL)
     answer = generation.index.search_available(queries, 20)
@@ -52,7 +52,7 @@ def test_actors_answer_as_one_index_and_one_that_dies_is_named_until_it_is_back(
     while not answer.failed and time.monotonic() < deadline:  # Ray notices the death in a moment
         answer = generation.index.search_available(queries, 20)
     assert list(answer.failed) == [1]
-    alive = owners_of(table.ids.ids, 2) == 0
+    alive = owners_of(table.ids, 2) == 0
     np.testing.assert_array_equal(answer.rows, exact.search(queries, 20, Selection(alive))[0])
     while answer.failed and time.monotonic() < deadline:
         answer = generation.index.search_available(queries, 20)

@@ -1,4 +1,8 @@
+import zlib
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
 
 from recsys.exceptions import DataError
@@ -12,6 +16,42 @@ def test_ids_and_rows_are_inverse_and_the_unknown_has_no_row():
     assert ids.rows(["07", "zz", "b"]).tolist() == [2, NO_ROW, 0]
     assert ids.rows([]).dtype == np.int32
     assert ids.externals(ids.rows(["07", "zz", "b"])) == ["07", "b"]
+
+
+def test_ids_that_share_a_hash_are_told_apart():
+    assert zlib.crc32(b"plumless") == zlib.crc32(b"buckeroo")
+    ids = IdMap.of(["x", "plumless", "buckeroo"])
+    assert ids.rows(["buckeroo", "plumless", "x", "y"]).tolist() == [2, 1, 0, NO_ROW]
+    assert [ids.row(external) for external in ("buckeroo", "plumless")] == [2, 1]
+    alone = IdMap.of(["buckeroo"])
+    assert alone.row("plumless") == alone.rows(["plumless"])[0] == NO_ROW
+    with pytest.raises(DataError, match="'plumless' occurs 2 times"):
+        IdMap.of(["plumless", "buckeroo", "plumless"])
+
+
+@pytest.mark.parametrize("size", [0, 1, 10_000])
+def test_a_saved_map_is_the_same_when_it_is_mapped_again(size: int, tmp_path: Path):
+    names = [f"笔记-{number * 7919 % 10_007}" for number in range(size)]
+    IdMap.of(names).save(tmp_path / "ids.arrow")
+    opened = IdMap.open(tmp_path / "ids.arrow")
+    assert len(opened) == size
+    assert list(opened) == names
+    asked = [*names[::3], "笔记", "", *names[:5]]
+    truth = [names.index(name) if name in names[:1000] else -1 for name in asked]
+    found = opened.rows(asked)
+    assert found.dtype == np.int32
+    assert [row if row < 1000 else -1 for row in found.tolist()] == truth
+    assert opened.externals(found) == [name for name in asked if name in set(names)]
+    assert opened.rows(pl.Series(asked, dtype=pl.String)).tolist() == found.tolist()
+    assert [opened.row(name) for name in asked[:50]] == found[:50].tolist()
+
+
+def test_a_map_of_some_rows():
+    ids = IdMap.of(pl.Series(["a", "b", "c", "d"]))
+    for rows in (np.array([1, 3]), np.array([False, True, False, True]), slice(1, None, 2)):
+        part = ids.of_rows(rows)
+        assert (list(part), part.row("d"), part.row("a")) == (["b", "d"], 1, NO_ROW)
+    assert (ids[2], ids[np.int32(3)]) == ("c", "d")
 
 
 def test_a_double_id_is_named():

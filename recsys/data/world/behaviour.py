@@ -205,7 +205,7 @@ def _events(
 
 def _named(log: pl.DataFrame, truth: Truth, searches: Sequence[Search]) -> pl.DataFrame:
     """Put external ids, scenes and query texts in the place of row numbers, in order of time."""
-    users, items = (pl.Series(ids.ids.astype(str)) for ids in (truth.users, truth.items))
+    users, items = (pl.Series(ids.strings) for ids in (truth.users, truth.items))
     texts = pl.Series([search.text for search in searches])
     ordered = log.sort(schemas.TIMESTAMP, schemas.REQUEST_ID, schemas.POSITION, maintain_order=True)
     query = ordered[schemas.QUERY]

@@ -101,8 +101,8 @@ class Truth:
         """Write the truth into the data set directory ``path``."""
         np.savez_compressed(
             path / FILE,
-            items=self.items.ids.astype(str),
-            users=self.users.ids.astype(str),
+            items=np.array(list(self.items)),
+            users=np.array(list(self.users)),
             codes=self.codes,
             widths=self.widths,
             quality=self.quality,

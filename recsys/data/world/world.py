@@ -110,7 +110,7 @@ def _item(config: WorldConfig, notes: Notes, items: IdMap, row: int) -> dict[str
     style, palette, topic = (int(values[row]) for values in (notes.style, notes.palette, notes.topic))
     cover = [] if style == NO_LOOK else [draw_cover(_chance(config, _PICTURE, row), topic, style, palette)]
     return {
-        schemas.ITEM_ID: items.ids[row],
+        schemas.ITEM_ID: items[row],
         schemas.TITLE: words.title,
         schemas.TEXT: words.text,
         schemas.IMAGES: cover,
@@ -129,7 +129,7 @@ def _users(people: People, users: IdMap) -> list[dict[str, object]]:
             schemas.CREATED_AT: _moment(joined_at),
             schemas.ATTRIBUTES: {schemas.LANGUAGE: LANGUAGES[language]},
         }
-        for user, joined_at, language in zip(users.ids, people.joined_at, people.language, strict=True)
+        for user, joined_at, language in zip(users, people.joined_at, people.language, strict=True)
     ]
 
 
@@ -140,7 +140,7 @@ def _judgements(searches: tuple[Search, ...], notes: Notes, items: IdMap) -> pl.
         relevant = grade > 0
         frames.append(
             pl.DataFrame(
-                {schemas.ITEM_ID: items.ids[relevant].astype(str), schemas.GRADE: grade[relevant]}
+                {schemas.ITEM_ID: items.externals(np.flatnonzero(relevant)), schemas.GRADE: grade[relevant]}
             ).with_columns(
                 pl.lit(query_id).alias(schemas.QUERY_ID),
                 pl.lit(search.text).alias(schemas.QUERY),

@@ -180,7 +180,7 @@ def test_vectors_of_covers_from_every_place(tmp_path, place):
     summary, data = run(tmp_path, tmp_path / "data", f'[items]\nfiles = "items.*"\n{column}')
     assert (summary.with_features, summary.rejected) == (200, leftover)
     vectors, present = data.image_features(range(300))
-    assert dict(zip(data.ids.ids, present, strict=True)) == {item: cover is not None for item, cover in covers.items()}
+    assert dict(zip(data.ids, present, strict=True)) == {item: cover is not None for item, cover in covers.items()}
     np.testing.assert_array_equal(vectors, np.float32([cover or [0, 0] for cover in covers.values()]))
     if leftover:
         file, _, _, record = data.rejected.row(0)
@@ -318,7 +318,7 @@ def test_howtocook(shared_data, tmp_path):
     assert dict(counts)["meat_dish"] == 110
     images = pl.read_parquet(shared_data / "howtocook-zh/images.parquet", columns=["note_id", "image_no", "image"])
     covers = {str(key): image for key, number, image in images.iter_rows() if number == 0}
-    assert dict(zip(data.ids.ids, data.covers(range(368)), strict=True)) == {i: covers.get(i) for i in data.ids.ids}
+    assert dict(zip(data.ids, data.covers(range(368)), strict=True)) == {i: covers.get(i) for i in data.ids}
     table = pl.read_parquet(shared_data / "howtocook-zh/image_features.parquet").filter(pl.col("image_no") == 0)
     rows = data.ids.rows(table["note_id"].cast(pl.String))
     vectors, present = data.image_features(rows)

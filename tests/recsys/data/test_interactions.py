@@ -43,7 +43,7 @@ EVENTS = events(
 
 def test_pairs_once_at_their_first_moment_with_their_strongest_action():
     found = Interactions.of(EVENTS, ITEMS)
-    assert list(found.users_map.ids) == ["u", "v", "w"]
+    assert list(found.users_map) == ["u", "v", "w"]
     assert found.users.tolist() == [0, 0, 0, 1]
     assert found.items.tolist() == [0, 1, 2, 1]
     assert found.times.tolist() == [2000, 5000, 9000, 7000]

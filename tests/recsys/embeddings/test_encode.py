@@ -47,7 +47,7 @@ def test_slices_add_up_to_the_whole_catalogue(tiny_world: Path, tower_dir: Path,
     tables = open_tables(tmp_path / "out")
     whole = tower.encode_items(ItemBatch(item_texts(data.items), data.covers(range(len(data.ids)))))
     for name, table in tables.items():
-        assert list(table.ids.ids) == list(data.ids.ids)
+        assert list(table.ids) == list(data.ids)
         assert table.fingerprint == tower.fingerprint
         np.testing.assert_allclose(table.vectors, whole[name], atol=1e-5)
     without_picture = data.items["n_images"].to_numpy() == 0

@@ -102,7 +102,7 @@ def test_patterns_of_engagement_by_hand() -> None:
 def catalog() -> pl.DataFrame:
     return pl.DataFrame(
         {
-            schemas.ITEM_ID: list(IDS.ids),
+            schemas.ITEM_ID: list(IDS),
             schemas.CATEGORY: ["food", "travel", "food", None],
             schemas.AUTHOR_ID: [None] * 4,
             schemas.LANGUAGE: ["zh", "zh", "en", "en"],

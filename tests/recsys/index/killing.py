@@ -114,13 +114,13 @@ def first_items(writer: int) -> dict[str, int]:
 
 def check_items(live: LiveIndex, journals: list[Journal]) -> None:
     table = live.snapshot.table()
-    found = dict(zip(table.ids.ids, table.vectors, strict=True))
+    found = dict(zip(table.ids, table.vectors, strict=True))
     rows, _ = live.snapshot.search(np.eye(WIDTH, dtype=np.float32), 3 * WRITERS * IDS)
     for answer in rows:
         returned = live.snapshot.externals(answer)
         assert sorted(returned) == sorted(found), "a search returns other items than there are"
     nearest = live.snapshot.search(table.vectors, 1)[0][:, 0]
-    assert live.snapshot.externals(nearest) == list(table.ids.ids), "an item is not its own nearest"
+    assert live.snapshot.externals(nearest) == list(table.ids), "an item is not its own nearest"
     for writer, journal in enumerate(journals):
 
         def is_so(items: dict[str, int], prefix: str = f"{writer}-") -> None:

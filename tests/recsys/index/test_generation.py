@@ -8,9 +8,12 @@ import pytest
 
 from recsys.embeddings.table import EmbeddingTable
 from recsys.exceptions import FingerprintMismatchError
+from recsys.index import routes
 from recsys.index.ann import FaissConfig, FaissIndex
 from recsys.index.exact import ExactIndex
 from recsys.index.generation import IndexConfig, IndexGeneration, build_generation, recall_against_exact
+from recsys.index.recall import recall, true_scores
+from recsys.index.selection import Selection
 from recsys.types import IdMap
 
 
@@ -59,6 +62,22 @@ def test_recall_agrees_with_counting_neighbours_by_hand(table: EmbeddingTable) -
     assert recall_against_exact(index, exact, table, queries)["recall@10"] == pytest.approx(hits / 600)
 
 
+def test_a_filtered_search_reads_for_the_recall_target_of_its_generation(
+    table: EmbeddingTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "KEEP", 1e12)  # comparing all matching rows seems too dear
+    queries, chosen = table.vectors[100:200], Selection(np.random.default_rng(2).random(3000) < 0.5)
+    _, truth = ExactIndex(table).search(queries, 10, chosen)
+    reached = []
+    for target in (0.5, 1.0):
+        config = IndexConfig(kind="faiss", recall_target=target, faiss=FaissConfig(nlist=50, nprobe=1))
+        build_generation(table, config, tmp_path / str(target))
+        rows, _ = IndexGeneration.open(tmp_path / str(target)).search(queries, 10, "tower-a", chosen)
+        reached.append(recall(true_scores(table.vectors, queries, rows), truth))
+    assert 0.5 < reached[0] < 0.95
+    assert reached[1] == 1
+
+
 def test_auto_is_exact_below_its_bound_and_faiss_from_it_on(table: EmbeddingTable, tmp_path: Path) -> None:
     for bound, kind in [(3001, "exact"), (3000, "ivf_fp16")]:
         build_generation(table, IndexConfig(exact_below=bound), tmp_path)
@@ -97,7 +116,7 @@ def test_a_rebuild_in_a_half_filled_directory_gives_the_same_files(table: Embedd
     assert [str(file) for file in files] == [
         "generation.json",
         "index.faiss",
-        "table/ids.parquet",
+        "table/ids.arrow",
         "table/table.json",
         "table/vectors.npy",
     ]

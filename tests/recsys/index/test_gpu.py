@@ -59,6 +59,7 @@ def test_without_a_gpu_the_index_itself_searches_and_the_log_says_so(
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(faiss.get_num_gpus() == 0, reason="FAISS sees no GPU")
 @pytest.mark.parametrize("kind", ["flat", "ivf_flat", "ivf_fp16", "ivf_sq8"])
 def test_a_gpu_answers_as_the_cpu_does_and_saves_what_the_cpu_loads(
     table: EmbeddingTable, tmp_path: Path, kind: str

@@ -77,7 +77,7 @@ def test_whoever_answers_from_it_may_refuse_a_generation(store: ArtifactStore) -
     second = publish(store, 2)
 
     def refuse(generation: IndexGeneration) -> None:
-        raise ArtifactError(f"not {generation.ids.ids[0]}")
+        raise ArtifactError(f"not {generation.ids[0]}")
 
     with pytest.raises(ArtifactError, match="not 2/0"):
         handle.refresh(refuse)
@@ -109,7 +109,7 @@ def test_no_answer_fails_or_mixes_generations_while_they_are_exchanged(store: Ar
     def ask(own: set[str]) -> None:
         while not stop.is_set():
             served = handle.served
-            number = int(served.generation.ids.ids[0].split("/")[0])
+            number = int(served.generation.ids[0].split("/")[0])
             try:
                 found = served.search(vectors_of(number)[:20], 3, "tower-a")
                 other = handle.search(vectors_of(number)[:20], 3, "tower-a")

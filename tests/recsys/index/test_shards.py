@@ -41,7 +41,7 @@ def test_shards_answer_as_one_index(table: EmbeddingTable, tmp_path: Path, confi
         1,
     )
     assert (len(generation.index), generation.fingerprint) == (ROWS, "tower-a")
-    assert generation.ids.ids.tolist() == table.ids.ids.tolist()
+    assert list(generation.ids) == list(table.ids)
     random = np.random.default_rng(4)
     queries = np.asarray(table.vectors[[10, 55, 200]])
     allowed = random.random(ROWS) < 0.2
@@ -83,7 +83,7 @@ def test_a_shard_that_cannot_be_opened_is_named_and_the_others_answer(table: Emb
     answer = index.search_available(queries, ROWS)
     assert list(answer.failed) == [1]
     assert "There is no index file" in answer.failed[1]
-    alive = owners_of(table.ids.ids, 3) != 1
+    alive = owners_of(table.ids, 3) != 1
     np.testing.assert_array_equal(answer.rows, ExactIndex(table).search(queries, ROWS, Selection(alive))[0])
     with pytest.raises(ArtifactError, match=r"1 of 3 shards did not answer \(shard 1: .*could not be opened"):
         index.search(queries, 3)
@@ -104,7 +104,7 @@ class Hanging(ExactIndex):
 
 def test_a_late_shard_is_named_delays_nobody_and_is_back_when_it_answers_again(table: EmbeddingTable) -> None:
     owners = (np.arange(ROWS) % 2).astype(np.int16)
-    halves = [EmbeddingTable(IdMap(table.ids.ids[n::2]), table.vectors[n::2], "tower-a") for n in range(2)]
+    halves = [EmbeddingTable(table.ids.of_rows(slice(n, None, 2)), table.vectors[n::2], "tower-a") for n in range(2)]
     late = Hanging(halves[1])
     index = ShardedIndex([ExactIndex(halves[0]), late], owners, WIDTH)
     queries = np.asarray(table.vectors[[10, 201]])

@@ -74,7 +74,7 @@ def user_tower(interests: int) -> UserTowerSource:
     torch.manual_seed(0)
     table = random_table()
     config = UserTowerConfig(width=8, last=4, layers=1, interests=interests)
-    tower = UserTower(table.width, IdMap.of(table.ids.ids[:20]), config, table.fingerprint)
+    tower = UserTower(table.width, table.ids.of_rows(slice(20)), config, table.fingerprint)
     items = EmbeddingTable(table.ids, tower.item_vectors(table), "user tower")
     return UserTowerSource(tower, items, ExactIndex(items))
 
@@ -341,7 +341,7 @@ def test_user_tower_finds_what_comparing_with_every_item_finds() -> None:
         there = found.rows[user] != NO_ROW
         assert found.rows[user][there].tolist() == [row for row in best if np.isfinite(cosine[user, row])]
     assert (found.rows[1] == NO_ROW).all()
-    shorter = ExactIndex(EmbeddingTable(IdMap.of(source.items.ids.ids[:29]), source.items.vectors[:29], "user tower"))
+    shorter = ExactIndex(EmbeddingTable(source.items.ids.of_rows(slice(29)), source.items.vectors[:29], "user tower"))
     with pytest.raises(ArtifactError, match="holds 29 vectors, the table 30"):
         UserTowerSource(source.tower, source.items, shorter)
 

@@ -92,7 +92,7 @@ def test_more_sources_stand_beside_the_others_where_they_are_configured(
     proposed = fresh.rows[fresh.rows != NO_ROW]
     assert len(proposed) > 500
     assert (published[proposed] >= np.datetime64(newest.replace(tzinfo=None) - timedelta(days=7))).all()
-    zh, en = (np.flatnonzero([languages[user] == of for user in interactions.users_map.ids]) for of in ("zh", "en"))
+    zh, en = (np.flatnonzero([languages[user] == of for user in interactions.users_map]) for of in ("zh", "en"))
     best = [{int(row) for row in by_language.rows[users, :3].ravel()} for users in (zh, en)]
     assert best[0] != best[1]
 

@@ -24,7 +24,7 @@ from recsys.retrieval.lexical import LexicalConfig, LexicalIndex
 from recsys.serving.engine import Engine
 from recsys.serving.explanation import Outcome
 from recsys.towers.base import item_texts
-from recsys.types import Candidates, FloatArray, IdMap, ItemId, UserId
+from recsys.types import Candidates, FloatArray, ItemId, UserId
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_related_items_are_the_exact_nearest(engine: Engine) -> None:
     similarity = vectors @ vectors[7]
     similarity[7] = -np.inf
     expected = np.argsort(-similarity, kind="stable")[:5]
-    answers = engine.related(ItemId(engine.data.ids.ids[7]), 5)
+    answers = engine.related(ItemId(engine.data.ids[7]), 5)
     assert [answer.item_id for answer in answers] == engine.data.ids.externals(expected)
     np.testing.assert_allclose([answer.score for answer in answers], similarity[expected], atol=1e-5)
 
@@ -87,7 +87,7 @@ def test_an_items_own_text_and_picture_together_find_the_item(engine: Engine) ->
     text, [cover] = item_texts(engine.data.items)[row], engine.data.covers([row])
     assert text is not None
     first, *others = engine.search(text, cover, 5)
-    assert first.item_id == engine.data.ids.ids[row]
+    assert first.item_id == engine.data.ids[row]
     assert first.score == pytest.approx(1, abs=1e-4)
     assert first.why == "close to the text and the picture"
     assert max(answer.score for answer in others) < 1
@@ -149,7 +149,7 @@ class Home:
         return np.asarray(self.table.vectors[order], np.float32)
 
     def publish(self, number: int, fingerprint: str | None = None, items: int | None = None) -> None:
-        ids = IdMap.of(self.table.ids.ids[:items])
+        ids = self.table.ids.of_rows(slice(items))
         table = EmbeddingTable(ids, self.mixed(number)[:items], fingerprint or self.table.fingerprint)
         settings = IndexConfig(kind="exact")
         edition = Edition(number=number)
@@ -170,7 +170,7 @@ def neighbours(engine: Engine, vectors: FloatArray, row: int) -> list[str]:
 
 def test_a_published_generation_is_taken_up_when_the_engine_is_told(home: Home, regular: UserId) -> None:
     engine = open_engine(home.store)
-    item = ItemId(engine.data.ids.ids[7])
+    item = ItemId(engine.data.ids[7])
     before, feed = engine.related(item, 5), engine.feed(regular, 8)
     home.publish(1)
     assert (engine.related(item, 5), engine.feed(regular, 8)) == (before, feed)
@@ -184,7 +184,7 @@ def test_a_published_generation_is_taken_up_when_the_engine_is_told(home: Home, 
 
 def test_a_generation_that_does_not_fit_is_refused_and_the_old_one_answers(home: Home) -> None:
     engine = open_engine(home.store)
-    item = ItemId(engine.data.ids.ids[7])
+    item = ItemId(engine.data.ids[7])
     before = engine.related(item, 5)
     home.publish(1, fingerprint="another")
     with pytest.raises(FingerprintMismatchError, match="built with tower another"):
@@ -216,7 +216,7 @@ def test_an_item_that_was_rejected_is_not_there_for_a_reason(home: Home, regular
 def test_no_answer_fails_or_mixes_generations_while_they_are_taken_up(home: Home) -> None:
     """Each edition gives an item other neighbours: an answer that is no edition's own is a mixed one."""
     engine = open_engine(home.store)
-    item = ItemId(engine.data.ids.ids[7])
+    item = ItemId(engine.data.ids[7])
     possible = {tuple(answer.item_id for answer in engine.related(item, 5))}
     possible |= {tuple(neighbours(engine, home.mixed(number), 7)) for number in range(1, 7)}
     assert len(possible) == 7

@@ -171,7 +171,7 @@ def test_each_modality_knows_part_of_a_taste_and_both_know_more(world: World, ev
     popularity = recall(np.tile(past.item_counts(), (len(histories), 1)))
     text, image = by_content("topic", "subtopic", "intent"), by_content("style", "palette")
     both = by_content("topic", "subtopic", "intent", "style", "palette")
-    oracle = recall(truth.preference(list(past.users_map.ids), split.test_from))
+    oracle = recall(truth.preference(list(past.users_map), split.test_from))
     assert min(text, image) > 1.2 * popularity
     assert both > 1.3 * max(text, image)
     assert oracle > 1.3 * both

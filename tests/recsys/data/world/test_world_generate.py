@@ -117,7 +117,7 @@ def test_grades_of_the_written_queries_agree_with_the_truth(dataset: Dataset, tr
 def test_the_truth_survives_being_saved(tmp_path: Path) -> None:
     truth = World.draw(SMALL).truth
     truth.save(tmp_path)
-    reopened, users = Truth.open(tmp_path), list(truth.users.ids[:5])
+    reopened, users = Truth.open(tmp_path), truth.users.externals(range(5))
     time = START_MS + 3 * DAY_MS
     preference = truth.preference(users, time)
     np.testing.assert_array_equal(reopened.preference(users, time), preference)
@@ -131,7 +131,7 @@ def test_preference_is_the_logistic_of_the_sum_of_tastes() -> None:
     codes = truth.codes[item]
     parts = [truth.start[user, begin + code] for begin, code in zip(begins[:-1], codes, strict=True) if code >= 0]
     expected = 1 / (1 + np.exp(-(sum(parts) + truth.quality[item] - 2.4)))
-    assert truth.preference([truth.users.ids[user]], START)[0, item] == pytest.approx(expected, rel=1e-5)
+    assert truth.preference([truth.users[user]], START)[0, item] == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_unknown_user_and_a_data_set_without_truth_are_refused(tmp_path: Path) -> None:
