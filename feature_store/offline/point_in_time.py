@@ -1,0 +1,55 @@
+"""The point-in-time join: for each label the row that counted at its time, by the rule of ``recency``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from feature_store.definitions import CREATED_TIME, EVENT_TIME, REQUEST_TIME, TIME, FeatureView, Field
+from feature_store.recency import NEVER, counts, online_states
+from feature_store.records import filled
+
+PLACE = "row"  # reserved in views
+
+
+def point_in_time(
+    labels: pl.DataFrame, view: FeatureView, rows: pl.DataFrame, fields: Mapping[str, Field]
+) -> pl.DataFrame:
+    """Features of each label, one row each, in the order of the labels.
+
+    Args:
+        labels: with the key columns of the view and ``request_time`` as microseconds; nothing else is read. They may
+            repeat, be of any order, and have null keys, for which nothing counts.
+        view: that the rows are of.
+        rows: with key columns, both times and the fields, in the order in which they were written; all that can count
+            for a label, and as many others as you like.
+        fields: full name -> field, of those wanted.
+
+    Returns:
+        A column for each of ``fields``, the default where nothing counts, and ``<view>__event_time``, null there.
+    """
+    keys = view.keys
+    asked = labels.select(*keys, pl.col(REQUEST_TIME)).with_row_index(PLACE)
+    held = rows.select(*keys, pl.col(EVENT_TIME, CREATED_TIME).to_physical()).with_row_index("held")
+    if not asked[REQUEST_TIME].is_sorted():
+        asked = asked.sort(REQUEST_TIME)
+    matched = asked.join_asof(
+        online_states(held, keys),
+        left_on=REQUEST_TIME,
+        right_on=CREATED_TIME,
+        by=keys,
+        strategy="backward",
+        check_sortedness=False,
+    )
+    times = matched[EVENT_TIME].fill_null(NEVER).to_numpy()
+    present = counts(times, matched[REQUEST_TIME].to_numpy(), view.ttl_us)
+    found = np.full(len(labels), len(rows), np.uint32)
+    found[matched[PLACE].to_numpy()[present]] = matched["held"].filter(pl.Series(present)).to_numpy()
+    event_time = np.full(len(labels), NEVER)
+    event_time[matched[PLACE].to_numpy()[present]] = times[present]
+    places = pl.Series(found).replace(len(rows), None)
+    values = [filled(rows[field.name].gather(places), field.missing).alias(name) for name, field in fields.items()]
+    stamp = pl.Series(f"{view.name}__{EVENT_TIME}", event_time).replace(NEVER, None).cast(TIME)
+    return pl.DataFrame([*values, stamp])
