@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_store.definitions import CREATED_TIME, TIME, FeatureView
+from feature_store.exceptions import StoreError
 from feature_store.offline.commits import Commit
 from feature_store.offline.store import OfflineStore
 from feature_store.online.base import OnlineStore
@@ -91,6 +93,9 @@ def push(
 
 
 def _batches(offline: OfflineStore, view: FeatureView, path: str) -> Iterator[pl.DataFrame]:
-    file = pq.ParquetFile(offline.home / view.label / path)
-    for batch in file.iter_batches(batch_size=BATCH_ROWS):
-        yield pl.DataFrame(batch)
+    file = offline.home / view.label / path
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS):
+            yield pl.DataFrame(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{file} cannot be read: {error}", "Restore it from a backup.") from error

@@ -101,7 +101,7 @@ def _wrong_keys(view: FeatureView, rows: pl.DataFrame) -> Iterator[str]:
                 yield f"{entity.key} is empty in {empty} rows"
             if column.str.contains(SEPARATOR, literal=True).any():
                 yield f"{entity.key} holds a zero byte"
-            length += int(column.str.len_bytes().to_numpy().max(initial=0))
+            length += int(column.str.len_bytes().fill_null(0).to_numpy().max(initial=0))
     if length > LONGEST_KEY:
         yield f"a key is {length} bytes long, {LONGEST_KEY} are allowed"
 
