@@ -131,12 +131,7 @@ class LmdbStore:
         with self._opening:
             if self._process != os.getpid() or self._environment is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                self._environment = lmdb.open(
-                    str(self.folder),
-                    map_size=self.config.map_size_gb << 30,
-                    max_dbs=self.config.max_views + 1,
-                    max_readers=self.config.max_readers,
-                )
+                self._environment = self._opened()
                 self._process, self._tables = os.getpid(), {}
             environment = self._environment
             rows = environment.open_db(view.label.encode())
@@ -144,6 +139,17 @@ class LmdbStore:
             self._check_layout(view, table)
             self._tables[view.hash + view.label] = table
             return table
+
+    def _opened(self) -> lmdb.Environment:
+        try:
+            return lmdb.open(
+                str(self.folder),
+                map_size=self.config.map_size_gb << 30,
+                max_dbs=self.config.max_views + 1,
+                max_readers=self.config.max_readers,
+            )
+        except lmdb.Error as error:  # among others: it is open twice in this process
+            raise _refusal(self.folder, error) from error
 
     def _check_layout(self, view: FeatureView, table: _Table) -> None:
         with table.environment.begin(table.facts) as transaction:
