@@ -25,7 +25,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 """Of files and columns; no double underscore, which joins view and field."""
 DType = Literal["bool", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
 Array = npt.NDArray[Any]
-RESERVED = (EVENT_TIME, CREATED_TIME, REQUEST_TIME, "age", "row")
+RESERVED = (EVENT_TIME, CREATED_TIME, REQUEST_TIME, "row_age")
 
 
 class Definition(BaseModel):

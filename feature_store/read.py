@@ -80,7 +80,7 @@ def get_online_features(
         age[view.name] = _spread(age_seconds(times, now, there), rows)
         values.update((name, _spread(found[field.name], rows)) for name, field in service.needed(view).items())
     if service.transforms:
-        inputs = values | {f"{name}__age": one for name, one in age.items()}
+        inputs = values | {f"{name}__row_age": one for name, one in age.items()}
         inputs[REQUEST_TIME] = np.full(rows, now)
         for name, column in (request or {}).items():
             inputs[name] = _spread(np.asarray(column), rows)

@@ -33,14 +33,14 @@ def pack(view: FeatureView, rows: pl.DataFrame) -> tuple[list[Key], Array]:
         view: the rows are of.
         rows: as the offline store keeps them.
     """
-    key = pl.concat_str([pl.col(name).cast(pl.String) for name in view.keys], separator=SEPARATOR).alias("row")
-    kept = latest(rows, view.keys).with_columns(key).sort("row")
+    key = pl.concat_str([pl.col(name).cast(pl.String) for name in view.keys], separator=SEPARATOR).alias("_key")
+    kept = latest(rows, view.keys).with_columns(key).sort("_key")
     records = np.empty(len(kept), view.record)
     for name in (EVENT_TIME, CREATED_TIME):
         records[name] = kept[name].to_physical().to_numpy()
     for field in view.fields:
         records[field.name] = filled(kept[field.name], field.missing).to_numpy()
-    return [text.encode() for text in kept["row"]], records
+    return [text.encode() for text in kept["_key"]], records
 
 
 def filled(values: pl.Series, missing: float | int | bool) -> pl.Series:

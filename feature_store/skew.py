@@ -115,4 +115,4 @@ def _read_by(service: FeatureService, name: str) -> list[str]:
     transforms = {transform.name: transform for transform in service.transforms}
     if name in transforms:
         return [view for one in transforms[name].inputs for view in _read_by(service, one)]
-    return [view.name for view in service.views if name in view.features or name == f"{view.name}__age"]
+    return [view.name for view in service.views if name in view.features or name == f"{view.name}__row_age"]

@@ -24,8 +24,8 @@ class OnDemandTransform:
 
     Attributes:
         output: name and type of the feature.
-        inputs: what the function takes, in its order: full names of features (``view__field``), ``view__age`` (seconds,
-            NaN where there is no row), ``request_time`` (microseconds since 1970), or columns of the request.
+        inputs: what the function takes, in its order: full names of features (``view__field``), ``view__row_age``
+            (seconds, NaN where there is no row), ``request_time`` (microseconds since 1970), or columns of the request.
         function: of arrays ``[n, ...]``, one for each input, to an array ``[n, ...]``; it sees all rows at once and
             must treat each alone.
         version: raised whenever the function changes.

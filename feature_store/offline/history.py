@@ -45,7 +45,7 @@ def get_historical_features(store: OfflineStore, labels: pl.DataFrame, service: 
         *values, stamp = joined.get_columns()
         columns.update((column.name, column) for column in values)
         stamps.append(stamp)
-        inputs[f"{view.name}__age"] = _age(asked[REQUEST_TIME], stamp)
+        inputs[f"{view.name}__row_age"] = _age(asked[REQUEST_TIME], stamp)
     if service.transforms:
         inputs |= {name: column.to_numpy() for name, column in columns.items()}
         inputs |= {name: labels[name].to_numpy() for name in labels.columns if name not in inputs}

@@ -11,7 +11,7 @@ from feature_store.definitions import CREATED_TIME, EVENT_TIME, REQUEST_TIME, TI
 from feature_store.recency import NEVER, counts, online_states
 from feature_store.records import filled
 
-PLACE = "row"  # reserved in views
+PLACE, HELD = "_place", "_held"  # no column can be called so
 
 
 def point_in_time(
@@ -32,7 +32,7 @@ def point_in_time(
     """
     keys = view.keys
     asked = labels.select(*keys, pl.col(REQUEST_TIME)).with_row_index(PLACE)
-    held = rows.select(*keys, pl.col(EVENT_TIME, CREATED_TIME).to_physical()).with_row_index("held")
+    held = rows.select(*keys, pl.col(EVENT_TIME, CREATED_TIME).to_physical()).with_row_index(HELD)
     if not asked[REQUEST_TIME].is_sorted():
         asked = asked.sort(REQUEST_TIME)
     matched = asked.join_asof(
@@ -46,7 +46,7 @@ def point_in_time(
     times = matched[EVENT_TIME].fill_null(NEVER).to_numpy()
     present = counts(times, matched[REQUEST_TIME].to_numpy(), view.ttl_us)
     found = np.full(len(labels), len(rows), np.uint32)
-    found[matched[PLACE].to_numpy()[present]] = matched["held"].filter(pl.Series(present)).to_numpy()
+    found[matched[PLACE].to_numpy()[present]] = matched[HELD].filter(pl.Series(present)).to_numpy()
     event_time = np.full(len(labels), NEVER)
     event_time[matched[PLACE].to_numpy()[present]] = times[present]
     places = pl.Series(found).replace(len(rows), None)

@@ -16,7 +16,7 @@ from tests.feature_store.declared import at, item_rows, item_view, micros, pair_
 ITEMS, PAIRS = item_view(), pair_view()
 
 
-@on_demand(["item_stats__ctr", "position", "request_time", "item_stats__age"], Field(name="mixed", dtype="float64"))
+@on_demand(["item_stats__ctr", "position", "request_time", "item_stats__row_age"], Field(name="mixed", dtype="float64"))
 def mixed(ctr: np.ndarray, position: np.ndarray, request_time: np.ndarray, age: np.ndarray) -> np.ndarray:
     return ctr * 100 + position + np.where(np.isnan(age), 1000, age) + (request_time % 10)
 
