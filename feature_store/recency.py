@@ -63,11 +63,7 @@ def online_states(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
         rows: of any order, with the key columns and both times as integers.
         keys: names of the key columns.
     """
-    arriving = rows if _in_order(rows) else rows.sort(CREATED_TIME, EVENT_TIME, maintain_order=True)
-    if arriving[EVENT_TIME].is_sorted():
+    arriving = rows if rows[CREATED_TIME].is_sorted() else rows.sort(CREATED_TIME, maintain_order=True)
+    if arriving[EVENT_TIME].is_sorted():  # nothing was late
         return arriving
     return arriving.filter(pl.col(EVENT_TIME) >= pl.col(EVENT_TIME).cum_max().over(keys))
-
-
-def _in_order(rows: pl.DataFrame) -> bool:
-    return rows[CREATED_TIME].is_sorted() and rows[EVENT_TIME].is_sorted()
