@@ -116,7 +116,7 @@ class LmdbStore:
 
     def close(self) -> None:
         with self._opening:
-            if self._environment is not None and self._process == os.getpid():
+            if self._environment is not None:
                 self._environment.close()
             self._environment, self._tables = None, {}
 
@@ -131,6 +131,8 @@ class LmdbStore:
         with self._opening:
             if self._process != os.getpid() or self._environment is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
+                if self._environment is not None:  # of the process that was forked: lmdb lets go of it, and no more
+                    self._environment.close()
                 self._environment = self._opened()
                 self._process, self._tables = os.getpid(), {}
             environment = self._environment
