@@ -303,6 +303,15 @@ def online(folder: Path) -> dict[str, Any]:
     }
 
 
+def feast(python: Path, folder: Path) -> dict[str, Any]:
+    """Figures of Feast, by an interpreter that has it."""
+    peer = Path(__file__).with_name("feast_peer.py")
+    command = [str(python), str(peer), str(folder), json.dumps(SHAPES), str(KEYS // 10)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
 def show(found: dict[str, Any]) -> None:
     console = Console(width=110)
     for title, rows in found.items():
@@ -324,6 +333,7 @@ def main() -> None:
     parser.add_argument("--engine", help="Run one join in this process (used by the script itself).")
     parser.add_argument("--push", action="store_true", help="Push until killed (used by the script itself).")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--feast", type=Path, help="Python of an environment that has feast[duckdb].")
     options = parser.parse_args()
     if options.engine:
         engine_in_this_process(options.engine, options.folder)
@@ -333,6 +343,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             make_tables(Path(name))
             found = {"join": joins(Path(name))} | online(Path(name) / "served")
+            if options.feast:
+                found |= {f"feast_{part}": figures for part, figures in feast(options.feast, Path(name)).items()}
         show(found)
         made_on = {"date": datetime.now(UTC).isoformat(), "machine": platform.machine(), "cores": os.cpu_count()}
         RESULTS.parent.mkdir(exist_ok=True)
