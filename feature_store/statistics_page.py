@@ -8,10 +8,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from feature_store.batch_checks import DRIFT_ROWS
 from feature_store.definitions import FeatureView, Field
 from feature_store.offline.store import OfflineStore
 from feature_store.statistics import Statistics
-from feature_store.validation import DRIFT_ROWS
 
 
 def render_statistics(offline: OfflineStore, views: Sequence[FeatureView]) -> str:

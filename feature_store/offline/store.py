@@ -12,12 +12,12 @@ from pathlib import Path
 
 import polars as pl
 
+from feature_store.batch_checks import DRIFT_ROWS, Conformed, file_schema
 from feature_store.definitions import CREATED_TIME, EVENT_TIME, FeatureView
 from feature_store.durable import sole_writer, sync, write_durably
 from feature_store.exceptions import QuarantinedError
 from feature_store.offline.commits import Commit, CommitLog, PartFile
 from feature_store.statistics import statistics_of
-from feature_store.validation import DRIFT_ROWS, Conformed, file_schema
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from feature_store.batch_checks import Conformed, file_schema
 from feature_store.definitions import FeatureView, Field
 from feature_store.exceptions import QuarantinedError
 from feature_store.offline.store import OfflineStore
-from feature_store.validation import Conformed, file_schema
 from tests.feature_store.declared import ITEM, START, at, item_rows, item_view
 
 VIEW = item_view()
