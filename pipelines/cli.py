@@ -14,7 +14,7 @@ from pipelines.build_index import told
 from pipelines.config import DEFAULT, WORLD, validated
 from pipelines.console import Console
 from pipelines.dataset import DatasetConfig, ingested_table, make_dataset
-from pipelines.feature_commands import diff, freshness, list_features, materialize, statistics
+from pipelines.feature_commands import diff, features, freshness, list_features, materialize, statistics
 from pipelines.index_commands import gc, list_generations, rollback
 from pipelines.index_plan import gigabytes, show_plan
 from pipelines.quickstart import show_report, show_tower_report, tour
@@ -38,7 +38,7 @@ app = typer.Typer(
 
 index_app = typer.Typer(invoke_without_command=True)
 app.add_typer(index_app, name="index")
-features_app = typer.Typer(no_args_is_help=True, help="The feature store: what is declared, how fresh, how it looks.")
+features_app = typer.Typer(invoke_without_command=True)
 app.add_typer(features_app, name="features")
 
 Home = Annotated[Path, typer.Option(help="Home folder: everything made is kept here.")]
@@ -222,6 +222,7 @@ index_app.command("list")(list_generations)
 index_app.command("rollback")(rollback)
 index_app.command("gc")(gc)
 
+features_app.callback()(features)
 features_app.command("list")(list_features)
 features_app.command("diff")(diff)
 features_app.command("materialize")(materialize)

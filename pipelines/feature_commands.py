@@ -21,6 +21,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 Views = Annotated[list[str] | None, typer.Argument(help="Views such as item_stats@1; default: all.")]
 
 
+def features(context: typer.Context, home: Home = HOME, json: Json = False) -> None:
+    """The feature store: what is declared, and by the commands below what differs, how fresh it is and how it looks."""
+    if context.invoked_subcommand is None:
+        list_features(home, json)
+
+
 def list_features(home: Home = HOME, json: Json = False) -> None:
     """The feature views that are declared, their features, and the services that models are trained with."""
     registry, console = Registry(home / FOLDER / "registry"), Console(json)
