@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from feature_store.definitions import CREATED_TIME, EVENT_TIME, REQUEST_TIME, TIME, Array, FeatureView
 from feature_store.durable import sync
 from feature_store.exceptions import RequestError
-from feature_store.offline.point_in_time import point_in_time
+from feature_store.offline.point_in_time import in_order_of_time, point_in_time
 from feature_store.offline.store import OfflineStore
 from feature_store.recency import MICROSECONDS
 from feature_store.service import FeatureService
@@ -37,11 +37,12 @@ def get_historical_features(store: OfflineStore, labels: pl.DataFrame, service: 
         RequestError: a key, the time or an input of a transform is missing or of another type.
     """
     asked = _asked(labels, service)
+    sorted_labels = in_order_of_time(asked)
     columns: dict[str, pl.Series] = {}
     inputs: dict[str, Array] = {}
     stamps = []
     for view in service.views:
-        joined = point_in_time(asked, view, _relevant(store, view, service, asked), service.needed(view))
+        joined = point_in_time(sorted_labels, view, _relevant(store, view, service, asked), service.needed(view))
         *values, stamp = joined.get_columns()
         columns.update((column.name, column) for column in values)
         stamps.append(stamp)
