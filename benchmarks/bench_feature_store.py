@@ -180,7 +180,8 @@ def raw_lmdb(store: LmdbStore) -> Reader:
 
     def read(items: list[str]) -> dict[str, np.ndarray]:
         with table.environment.begin(table.rows, buffers=True) as transaction:
-            joined = b"".join([transaction.get(item.encode(), none) for item in items])
+            get = transaction.get
+            joined = b"".join([get(item.encode(), none) for item in items])
         records = np.frombuffer(joined, SERVED.record)
         return {field.name: records[field.name] for field in SERVED.fields}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import polars as pl
 
 from feature_store.definitions import CREATED_TIME, EVENT_TIME, TIME, FeatureView, Field
@@ -80,14 +81,13 @@ def _cast(values: pl.Series, wanted: pl.DataType) -> tuple[pl.Series, str]:
 
 def _without_nan(values: pl.Series) -> pl.Series:
     """NaN means missing; a vector with one NaN is missing as a whole."""
-    if isinstance(values.dtype, pl.Array) and values.dtype.inner.is_float():
-        broken = values.arr.eval(pl.element().is_nan(), as_list=False).arr.any().fill_null(False)
-        return (
-            values.to_frame().select(pl.when(~broken).then(pl.col(values.name)).alias(values.name)).to_series()
-            if broken.any()
-            else values
-        )
-    return values.fill_nan(None) if values.dtype.is_float() else values
+    number = values.dtype.inner if isinstance(values.dtype, pl.Array) else values.dtype
+    if not number.is_float() or not np.isnan(values.to_numpy()).any():  # nulls are NaN in numpy, and then looked at
+        return values
+    if isinstance(values.dtype, pl.Array):
+        broken = pl.Series(np.isnan(values.to_numpy()).any(axis=1))
+        return values.to_frame().select(pl.when(~broken).then(pl.col(values.name)).alias(values.name)).to_series()
+    return values.fill_nan(None)
 
 
 def _wrong_keys(view: FeatureView, rows: pl.DataFrame) -> Iterator[str]:
@@ -120,16 +120,16 @@ def _wrong_values(field: Field, values: pl.Series, before: Statistics | None) ->
     share = values.null_count() / len(values)
     if share > field.max_null_share:
         yield f"{field.name} is missing in {share:.1%} of the rows, {field.max_null_share:.1%} are allowed"
-    numbers = values.explode(empty_as_null=True).drop_nulls() if field.shape else values.drop_nulls()
-    if numbers.is_empty():
+    there = values.drop_nulls() if values.null_count() else values
+    if there.is_empty():
         return
-    values_there = numbers.to_numpy()
-    low, high = float(values_there.min()), float(values_there.max())
+    numbers = there.to_numpy()
+    low, high = float(numbers.min()), float(numbers.max())
     if field.low is not None and low < field.low:
         yield f"{field.name} is {low:g}, below {field.low}"
     if field.high is not None and high > field.high:
         yield f"{field.name} is {high:g}, above {field.high}"
-    if field.max_distinct is not None and (distinct := numbers.n_unique()) > field.max_distinct:
+    if field.max_distinct is not None and (distinct := len(np.unique(numbers))) > field.max_distinct:
         yield f"{field.name} has {distinct} different values, {field.max_distinct} are allowed"
     if field.max_drift is not None and before is not None and len(values) >= DRIFT_ROWS:
         index = drift(field, values, before)

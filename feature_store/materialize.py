@@ -87,8 +87,9 @@ def push(
     if CREATED_TIME not in batch.columns:
         clock = pl.lit(now or datetime.now(UTC), TIME)
         batch = batch.with_columns(clock.alias(CREATED_TIME))
-    commit = offline.write(view, batch)
-    online.put_many(view, *pack(view, offline.read(view, commit.added)))
+    rows = offline.checked(view, batch)
+    commit = offline.append(view, rows)
+    online.put_many(view, *pack(view, rows))
     return commit
 
 

@@ -52,12 +52,24 @@ class OfflineStore:
         Raises:
             QuarantinedError: the batch is not what the view declares; nothing of it is visible.
         """
+        return self.append(view, self.checked(view, batch))
+
+    def checked(self, view: FeatureView, batch: pl.DataFrame) -> pl.DataFrame:
+        """The rows of a batch in the columns and types of the files; the first half of :meth:`write`.
+
+        Raises:
+            QuarantinedError: the batch is not what the view declares.
+        """
         log = self.log(view)
         conformed = Conformed(view, batch, log.statistics)
         if conformed.reasons:
             raise QuarantinedError(view.label, conformed.reasons, self._quarantine(log, batch, conformed.reasons))
-        rows = conformed.rows.sort(*view.keys, EVENT_TIME, CREATED_TIME, maintain_order=True)
-        found = {}
+        return conformed.rows
+
+    def append(self, view: FeatureView, checked: pl.DataFrame) -> Commit:
+        """Write rows that were checked; the second half of :meth:`write`."""
+        log, found = self.log(view), {}
+        rows = checked.sort(*view.keys, EVENT_TIME, CREATED_TIME, maintain_order=True)
         if len(rows) >= DRIFT_ROWS:
             found = {one.name: statistics_of(one, rows[one.name]) for one in view.fields}
         with sole_writer(log.folder):
