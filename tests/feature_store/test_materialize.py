@@ -31,7 +31,7 @@ timelines = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(timelines, st.lists(st.booleans(), min_size=5, max_size=5), st.booleans(), st.sampled_from(["lmdb", "snapshot"]))
 def test_incremental_is_the_same_as_all_at_once(
     writes: list[list[tuple[str, int, int]]], now: list[bool], compacted: bool, kind: str

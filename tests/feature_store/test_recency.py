@@ -182,7 +182,7 @@ def test_a_request_sees_what_training_sees(timeline: list[Row], wanted: list[Lab
     assert [served[place] for place in range(len(wanted))] == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(rows, labels, st.integers(1, 4))
 def test_labels_in_chunks_are_labels_at_once(timeline: list[Row], wanted: list[Label], chunk: int) -> None:
     view = view_of(TTL)
