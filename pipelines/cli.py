@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from feature_store.exceptions import FeatureStoreError
 from pipelines.answers import open_engine, read_picture, show_slate
 from pipelines.build_index import told
 from pipelines.config import DEFAULT, WORLD, validated
 from pipelines.console import Console
 from pipelines.dataset import DatasetConfig, ingested_table, make_dataset
 from pipelines.explain import show_explanation
+from pipelines.feature_commands import diff, features, freshness, list_features, materialize, statistics
 from pipelines.index_commands import gc, list_generations, rollback
 from pipelines.index_plan import gigabytes, show_plan
 from pipelines.quickstart import show_report, show_tower_report, tour
@@ -37,6 +39,8 @@ app = typer.Typer(
 
 index_app = typer.Typer(invoke_without_command=True)
 app.add_typer(index_app, name="index")
+features_app = typer.Typer(invoke_without_command=True)
+app.add_typer(features_app, name="features")
 
 Home = Annotated[Path, typer.Option(help="Home folder: everything made is kept here.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
@@ -219,6 +223,13 @@ index_app.command("list")(list_generations)
 index_app.command("rollback")(rollback)
 index_app.command("gc")(gc)
 
+features_app.callback()(features)
+features_app.command("list")(list_features)
+features_app.command("diff")(diff)
+features_app.command("materialize")(materialize)
+features_app.command("freshness")(freshness)
+features_app.command("statistics")(statistics)
+
 
 @app.command("train-user-tower")
 def train_user_tower(
@@ -331,7 +342,7 @@ def main() -> None:
     """Run the command line; a mistake of the user's ends with code 2 and a sentence, not with a traceback."""
     try:
         app()
-    except RecsysError as error:
+    except (RecsysError, FeatureStoreError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
     except OSError as error:

@@ -30,6 +30,8 @@ HOMES = {  # heavy library -> folders that may import it
     "lightgbm": ("recsys/ranking",),
     "transformers": ("recsys/encoders", "recsys/towers"),
     "peft": ("recsys/training",),
+    "lmdb": ("feature_store/online",),
+    "redis": ("feature_store/online",),
 }
 LIBRARY_READS_NO_SETTINGS = {"tomllib", "configparser", "dotenv"}
 

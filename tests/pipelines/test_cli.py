@@ -32,6 +32,7 @@ COMMANDS = (
     "capfilt",
     "evaluate-tower",
     "index",
+    "features",
     "train-user-tower",
     "train-ranker",
     "evaluate",
