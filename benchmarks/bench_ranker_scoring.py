@@ -3,10 +3,10 @@
 500 candidates of 60 features, 500 trees grown by LambdaRank on generated preferences, one thread. The systems take
 turns, so a busy machine is busy for all; "differs" is the largest difference to `predict` over the scores' spread,
 holes (NaN) in the features included. "ready" is the time from a trained booster to the first score, machine code
-included: lleaves and daal4py prepare every model anew, ours lays it out, and its loop is compiled once for all models.
+included: lleaves compiles every model anew, ours lays it out, and its loop is compiled once for all models.
 
     python benchmarks/bench_ranker_scoring.py                                    # ours beside predict
-    pip install daal4py onnxmltools onnxruntime lleaves                          # peers, where installed
+    pip install onnxmltools onnxruntime lleaves                                  # peers, where installed
     python benchmarks/bench_ranker_scoring.py --lleaves                          # compiles for minutes
 """
 
@@ -34,7 +34,7 @@ CANDIDATES, FEATURES, TREES = 500, 60, 500
 GROUPS, PER_GROUP = 1000, 20
 RESULTS = Path(__file__).parent / "results" / "ranker_scoring.json"
 PREDICT = "Booster.predict"
-PEERS = ("lleaves", "onnxruntime", "onnxmltools", "daal4py")
+PEERS = ("lleaves", "onnxruntime", "onnxmltools")
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 
@@ -76,13 +76,6 @@ def onnx(booster: lightgbm.Booster) -> Scorer:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = runtime.InferenceSession(model.SerializeToString(), options)
     return lambda features: session.run(None, {"x": features})[0].ravel()
-
-
-def daal(booster: lightgbm.Booster) -> Scorer:
-    library = importlib.import_module("daal4py")
-    library.daalinit(nthreads=1)
-    model = library.mb.convert_model(booster)
-    return lambda features: np.asarray(model.predict(features)).ravel()
 
 
 def lleaves(booster: lightgbm.Booster) -> Scorer:
@@ -148,8 +141,6 @@ def main() -> None:
         PREDICT: lambda booster: lambda features: booster.predict(features, num_threads=1),
         "ours": ours,
     }
-    if version_of("daal4py"):
-        ways["daal4py"] = daal
     if version_of("onnxmltools") and version_of("onnxruntime"):
         ways["ONNX runtime"] = onnx
     if arguments.lleaves:
