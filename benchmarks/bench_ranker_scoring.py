@@ -2,12 +2,10 @@
 
 500 candidates of 60 features, 500 trees grown by LambdaRank on generated preferences, one thread. The systems take
 turns, so a busy machine is busy for all; "differs" is the largest difference to `predict` over the scores' spread,
-holes (NaN) in the features included. "ready" is the time from a trained booster to the first score, machine code
-included: lleaves compiles every model anew, ours lays it out, and its loop is compiled once for all models.
+holes (NaN) in the features included. "ready" is the time from a trained booster to the first score; for ours, in the
+first row of a process, the loop that all models share is compiled in it or read from disk.
 
-    python benchmarks/bench_ranker_scoring.py                                    # ours beside predict
-    pip install onnxmltools onnxruntime lleaves                                  # peers, where installed
-    python benchmarks/bench_ranker_scoring.py --lleaves                          # compiles for minutes
+    python benchmarks/bench_ranker_scoring.py        # beside predict; with a peer: pip install onnxmltools onnxruntime
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,7 +31,7 @@ CANDIDATES, FEATURES, TREES = 500, 60, 500
 GROUPS, PER_GROUP = 1000, 20
 RESULTS = Path(__file__).parent / "results" / "ranker_scoring.json"
 PREDICT = "Booster.predict"
-PEERS = ("lleaves", "onnxruntime", "onnxmltools")
+PEERS = ("onnxruntime", "onnxmltools")
 
 Scorer = Callable[[np.ndarray], np.ndarray]
 
@@ -76,15 +73,6 @@ def onnx(booster: lightgbm.Booster) -> Scorer:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = runtime.InferenceSession(model.SerializeToString(), options)
     return lambda features: session.run(None, {"x": features})[0].ravel()
-
-
-def lleaves(booster: lightgbm.Booster) -> Scorer:
-    library = importlib.import_module("lleaves")
-    with tempfile.TemporaryDirectory() as folder:
-        booster.save_model(Path(folder) / "model.txt")
-        model = library.Model(str(Path(folder) / "model.txt"))
-        model.compile()
-    return lambda features: model.predict(features, n_jobs=1)
 
 
 def measured(booster: lightgbm.Booster, ways: Mapping[str, Callable[[lightgbm.Booster], Scorer]], rounds: int) -> Any:
@@ -133,7 +121,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--leaves", type=int, nargs="+", default=[31, 63])
     parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--lleaves", action="store_true", help="compile with lleaves too: minutes")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -143,8 +130,6 @@ def main() -> None:
     }
     if version_of("onnxmltools") and version_of("onnxruntime"):
         ways["ONNX runtime"] = onnx
-    if arguments.lleaves:
-        ways["lleaves"] = lleaves
     results: dict[str, Any] = made_on(("lightgbm", "numba", "numpy", *PEERS)) | {
         "candidates": CANDIDATES,
         "features": FEATURES,
