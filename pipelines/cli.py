@@ -23,6 +23,7 @@ from pipelines.run import Run
 from pipelines.run_config import load_run_config
 from pipelines.runtime import RuntimeConfig
 from pipelines.status import show_status
+from pipelines.train_ranker import CONTRIBUTIONS
 from recsys.artifacts import ArtifactStore
 from recsys.exceptions import RecsysError
 from recsys.index.generation import IndexConfig
@@ -260,6 +261,7 @@ def train_ranker(
     run = Run(home, load_run_config(config), console)
     heard = run.store.current("user-tower") if user_tower else None
     artifact = run.ranker(run.store.current("dataset"), run.store.current("embeddings"), heard)
+    console.say(f"What each feature adds to the scores: {artifact.path / CONTRIBUTIONS}")
     console.say("Next: [bold]recsys evaluate[/], or [bold]recsys recommend USER[/]")
     console.finish(**artifact.manifest.metrics)
 

@@ -14,14 +14,18 @@ from recsys.data.dataset import Dataset
 from recsys.data.interactions import Interactions
 from recsys.data.splits import Split, SplitConfig, split_events
 from recsys.embeddings.encode import open_tables
+from recsys.evaluation.plots import contribution_swarm
 from recsys.ranking.impressions import from_impressions, latest
 from recsys.ranking.lightgbm_ranker import LightGBMRanker, LightGBMRankerConfig
 from recsys.ranking.retrieved import from_retrieved, last_of_each_user
-from recsys.ranking.training_set import LabelledRequests, training_set
+from recsys.ranking.training_set import LabelledRequests, TrainingSet, training_set
 from recsys.retrieval.user_tower import USER_TOWER
 from recsys.serving.cascade import Cascade, CascadeConfig, is_logged
 
-KIND, VERSION = "ranker", 2
+KIND, VERSION = "ranker", 3
+CONTRIBUTIONS = "contributions.png"
+DRAWN = 500
+"""Candidates whose contributions are drawn."""
 
 
 class RankerJobConfig(BaseConfig):
@@ -83,6 +87,7 @@ def train_ranker(
         )
         ranker, metrics = LightGBMRanker.fit(train, validation, config.model)
         ranker.save(work)
+        (work / CONTRIBUTIONS).write_bytes(_drawn(ranker, validation))
         return metrics | {"dropped": labelled.dropped, "features": len(train.names)}
 
     with_tower = {USER_TOWER: user_tower} if user_tower is not None else {}
@@ -98,6 +103,14 @@ def user_tower_of(store: ArtifactStore, ranker: Artifact) -> Artifact | None:
 def learns_from_impressions(ranker: Artifact) -> bool:
     """Whether its features are counters of logged impressions, which whoever uses it must compute too."""
     return bool(ranker.manifest.metrics["negatives"] == "impressions")
+
+
+def _drawn(ranker: LightGBMRanker, examples: TrainingSet) -> bytes:
+    """What each feature adds to the scores of some candidates, chosen at random."""
+    chosen = np.random.default_rng(0).permutation(len(examples.features))[:DRAWN]
+    features = examples.features[chosen]
+    features = features[~np.isnan(features).all(axis=1)]
+    return contribution_swarm(ranker.names, features, ranker.contributions(features[None])[0, :, :-1])
 
 
 def _labelled(

@@ -28,6 +28,7 @@ HOMES = {  # heavy library -> folders that may import it
     "bm25s": ("recsys/retrieval",),
     "rjieba": ("recsys/retrieval",),
     "lightgbm": ("recsys/ranking",),
+    "numba": ("recsys/ranking",),
     "transformers": ("recsys/encoders", "recsys/towers"),
     "peft": ("recsys/training",),
     "lmdb": ("feature_store/online",),

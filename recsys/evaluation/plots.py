@@ -13,6 +13,8 @@ from io import BytesIO, StringIO
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from recsys.evaluation.intervals import Estimate
@@ -20,6 +22,7 @@ from recsys.evaluation.report import Curve
 from recsys.evaluation.retrieval import SourceResult
 from recsys.evaluation.tower_report import FigureRow, figure_label
 from recsys.index.tuning import Tuning
+from recsys.types import FloatArray
 
 # Stand-ins that the page's CSS variables replace in the finished SVG.
 INK, MUTED, GRID, ACCENT, SECOND, THIRD, QUIET = (f"#01020{n}" for n in range(3, 10))
@@ -144,10 +147,42 @@ def curve_lines(curve: Curve, alt: str) -> str:
         return _svg(figure, alt)
 
 
+def contribution_swarm(
+    names: Sequence[str], features: FloatArray, contributions: npt.NDArray[np.float64], top: int = 15
+) -> bytes:
+    """What each feature added to each score: a dot a candidate, from blue (low value) to red; a PNG.
+
+    The features that move scores most stand on top; dots of missing values are dark grey.
+
+    Args:
+        names: of the features.
+        features: their values, float32 ``[rows, len(names)]``.
+        contributions: to the scores, ``[rows, len(names)]``, see
+            :meth:`recsys.ranking.lightgbm_ranker.LightGBMRanker.contributions`.
+        top: how many features are drawn.
+    """
+    strongest = np.argsort(-np.abs(contributions).mean(axis=0), kind="stable")[:top]
+    with mpl.rc_context(_on_white()):
+        figure = Figure(figsize=(WIDTH_INCHES, 0.8 + 0.36 * len(strongest)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, feature in enumerate(strongest):
+            added, values = contributions[:, feature], features[:, feature]
+            known = ~np.isnan(values)
+            shift = place + _spread(added)
+            axes.scatter(added[~known], shift[~known], s=5, color=ON_WHITE[MUTED], linewidths=0)
+            share = np.searchsorted(np.sort(values[known]), values[known], side="right") / max(int(known.sum()), 1)
+            axes.scatter(added[known], shift[known], s=5, c=share, cmap="coolwarm", vmin=0, vmax=1, linewidths=0)
+        axes.axvline(0, color=ON_WHITE[MUTED], linewidth=0.9)
+        axes.set_yticks(range(len(strongest)), [names[feature] for feature in strongest])
+        axes.invert_yaxis()
+        axes.grid(False, axis="y")
+        axes.set_xlabel("added to the score; blue: low value of the feature, red: high, dark grey: missing")
+        return _png(figure)
+
+
 def tuning_curve(tuning: Tuning) -> bytes:
     """Recall against the median time of a query, a line for each number of answers refined; a PNG."""
-    style = {key: ON_WHITE.get(value, value) if isinstance(value, str) else value for key, value in STYLE.items()}
-    with mpl.rc_context(style | {"axes.spines.left": True}):
+    with mpl.rc_context(_on_white() | {"axes.spines.left": True}):
         figure = Figure(figsize=(WIDTH_INCHES, 0.6 * WIDTH_INCHES), layout="constrained")
         axes = figure.add_subplot()
         for refine in sorted({point.refine for point in tuning.points}):
@@ -170,9 +205,28 @@ def tuning_curve(tuning: Tuning) -> bytes:
         axes.set_title(str(tuning), fontsize=10, loc="left")
         if any(point.refine > 1 for point in tuning.points):
             axes.legend(loc="lower right", fontsize=9)
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=120)
-        return buffer.getvalue()
+        return _png(figure)
+
+
+def _spread(along: npt.NDArray[np.float64], bins: int = 80) -> npt.NDArray[np.float64]:
+    """How far each dot goes off the line so that those at about the same place do not cover each other, within .4."""
+    width = float(np.ptp(along)) or 1.0
+    bin_of = ((along - along.min()) / width * bins).astype(np.int64)
+    order = np.argsort(bin_of, kind="stable")
+    counts = np.bincount(bin_of)
+    rank = np.empty(len(along), np.int64)
+    rank[order] = np.arange(len(along)) - (np.cumsum(counts) - counts)[bin_of[order]]
+    return np.asarray((rank - (counts[bin_of] - 1) / 2) / counts.max() * 0.8)
+
+
+def _on_white() -> dict[str, Any]:
+    return {key: ON_WHITE.get(value, value) if isinstance(value, str) else value for key, value in STYLE.items()}
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
 
 
 def _bars(

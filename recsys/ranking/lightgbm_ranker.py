@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightgbm
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recsys.config import BaseConfig
 from recsys.exceptions import ArtifactError, ConfigError
 from recsys.ranking.position_bias import PositionAdjustedLikelihood
 from recsys.ranking.training_set import TrainingSet
+from recsys.ranking.tree_scorer import TreeScorer
 from recsys.types import FloatArray
 
 MODEL = "model.txt"
@@ -29,16 +30,28 @@ class LightGBMRankerConfig(BaseConfig):
     """Settings of the trees."""
 
     rounds: int = Field(600, ge=1)  # at most
-    patience: int = Field(40, ge=1)  # rounds without a better validation score before stopping
+    patience: int | None = Field(40, ge=1)  # rounds without a better validation score before stopping; None: never
+    measured_at: tuple[int, ...] = Field((10,), min_length=1)  # ranks of the validation NDCG; it stops by the lowest
     learning_rate: float = Field(0.05, gt=0)
     leaves: int = Field(31, ge=2)
-    min_rows_per_leaf: int = Field(50, ge=1)
+    min_rows_per_leaf: int = Field(50, ge=0)
+    min_hessian_per_leaf: float = Field(1e-3, ge=0)
     feature_share: float = Field(0.7, gt=0, le=1)  # of the features, per tree
+    row_share: float = Field(1.0, gt=0, le=1)  # of the rows, per tree
     ridge: float = Field(1.0, ge=0)
     truncation: int = Field(20, ge=1)  # pairs count when one of the two stands among the first so many
+    monotone: Mapping[str, Literal[-1, 1]] = {}  # feature -> whether a higher value may only raise (1) the score
+    categorical: tuple[str, ...] = ()  # features whose values, whole numbers from 0, have no order
     unbiased: bool = True  # model the position of logged impressions
-    seed: int = 0
+    seed: int | None = 0  # None: the seeds LightGBM has by itself
     threads: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _categories_have_no_direction(self) -> LightGBMRankerConfig:
+        both = [name for name in self.categorical if name in self.monotone]
+        if both:
+            raise ValueError(f"{both} cannot be both monotone and categorical: categories have no order")
+        return self
 
 
 class LightGBMRanker:
@@ -56,6 +69,7 @@ class LightGBMRanker:
 
     def __init__(self, booster: lightgbm.Booster, names: Sequence[str], negatives: str) -> None:
         self._booster = booster
+        self._trees = TreeScorer.of(booster)
         self._names = list(names)
         self.negatives = negatives
 
@@ -69,7 +83,7 @@ class LightGBMRanker:
     ) -> tuple[LightGBMRanker, dict[str, Any]]:
         """Grow trees until the validation score stops rising.
 
-        That is NDCG@10, or where positions are modelled
+        That is NDCG at the lowest of ``measured_at``, or where positions are modelled
         :class:`recsys.ranking.position_bias.PositionAdjustedLikelihood`: by NDCG on biased clicks, the unbiased ranker
         looks worse the better it gets.
 
@@ -78,43 +92,28 @@ class LightGBMRanker:
             gain of each feature, best first.
 
         Raises:
-            ConfigError: the two sets have different features.
+            ConfigError: the two sets have different features, or the config names others.
         """
         if list(train.names) != list(validation.names):
             raise ConfigError(_difference(train.names, validation.names), "Use one assembler for both sets.")
+        _check_names(config, train.names)
         unbiased = config.unbiased and train.positions is not None and validation.positions is not None
-        parameters = {
-            "objective": "lambdarank",
-            "metric": "None" if unbiased else "ndcg",
-            "eval_at": [10],
-            "learning_rate": config.learning_rate,
-            "num_leaves": config.leaves,
-            "min_data_in_leaf": config.min_rows_per_leaf,
-            "feature_fraction": config.feature_share,
-            "lambda_l2": config.ridge,
-            "lambdarank_truncation_level": config.truncation,
-            "label_gain": [2**grade - 1 for grade in range(32)],
-            "seed": config.seed,
-            "num_threads": config.threads,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbosity": -1,
-        }
-        data = _dataset(train, unbiased)
+        data = _dataset(train, unbiased, config.categorical)
         history: dict[str, dict[str, list[float]]] = {}
         booster = lightgbm.train(
-            parameters,
+            _parameters(config, train.names) | {"metric": "None" if unbiased else "ndcg"},
             data,
             config.rounds,
-            valid_sets=[_dataset(validation, unbiased=False, reference=data)],
+            valid_sets=[_dataset(validation, False, config.categorical, reference=data)],
             feval=_position_adjusted(validation) if unbiased else None,
             callbacks=[
-                lightgbm.early_stopping(config.patience, verbose=False),
+                *([] if config.patience is None else [_early_stopping(config.patience)]),
                 lightgbm.record_evaluation(history),
             ],
         )
-        [(measure, curve)] = history["valid_0"].items()
-        gains = booster.feature_importance("gain", iteration=booster.best_iteration)
+        rounds = booster.best_iteration if config.patience is not None else booster.num_trees()
+        scores = {measure: float(curve[rounds - 1]) for measure, curve in history["valid_0"].items()}
+        gains = booster.feature_importance("gain", iteration=rounds)
         order = np.argsort(-gains, kind="stable")
         metrics = {
             "negatives": train.negatives,
@@ -122,12 +121,13 @@ class LightGBMRanker:
             "train_requests": len(train.groups),
             "train_rows": len(train.labels),
             "validation_requests": len(validation.groups),
-            "rounds": booster.best_iteration,
-            "validation_measure": measure,
-            "validation_score": float(curve[booster.best_iteration - 1]),
+            "rounds": rounds,
+            "validation_measure": next(iter(scores)),
+            "validation_score": next(iter(scores.values())),
+            "validation": scores,
             "importance": {train.names[feature]: round(float(gains[feature]), 2) for feature in order},
         }
-        booster = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
+        booster = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=rounds))
         return cls(booster, train.names, train.negatives), metrics
 
     def score(self, features: FloatArray) -> FloatArray:
@@ -136,15 +136,38 @@ class LightGBMRanker:
         Raises:
             ConfigError: another number of features.
         """
-        n, m, width = features.shape
+        flat, there = self._candidates(features)
+        scores = np.full(len(flat), -np.inf, np.float32)
+        if there.any():
+            scores[there] = self._trees.score(flat[there]) if self._trees else self._booster.predict(flat[there])
+        return scores.reshape(features.shape[:2])
+
+    def contributions(self, features: FloatArray) -> npt.NDArray[np.float64]:
+        """What each feature adds to each score: SHAP values of the trees (1802.03888).
+
+        Args:
+            features: float32 ``[n, m, len(names)]``.
+
+        Returns:
+            float64 ``[n, m, len(names) + 1]``, by feature in the order of ``names`` and behind them the score of an
+            average candidate; they add up to the score. NaN where there is no candidate (all features NaN).
+
+        Raises:
+            ConfigError: another number of features.
+        """
+        flat, there = self._candidates(features)
+        parts = np.full((len(flat), len(self._names) + 1), np.nan)
+        if there.any():
+            parts[there] = self._booster.predict(flat[there], pred_contrib=True)
+        return parts.reshape(*features.shape[:2], -1)
+
+    def _candidates(self, features: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """Features of all candidates one after another, and which there are."""
+        width = features.shape[2]
         if width != len(self._names):
             raise ConfigError(f"{width} features for a ranker of {len(self._names)}.", f"It expects {self._names}.")
-        flat = features.reshape(n * m, width)
-        there = ~np.isnan(flat).all(axis=1)
-        scores = np.full(n * m, -np.inf, np.float32)
-        if there.any():
-            scores[there] = self._booster.predict(flat[there])
-        return scores.reshape(n, m)
+        flat = features.reshape(-1, width).astype(np.float32, copy=False)
+        return flat, np.asarray(~np.isnan(flat).all(axis=1))
 
     def save(self, path: Path) -> None:
         """Write ``model.txt`` (LightGBM's own text) and ``ranker.json`` (feature names, kind of negatives)."""
@@ -171,16 +194,59 @@ class LightGBMRanker:
         return cls(booster, names, description["negatives"])
 
 
-def _dataset(examples: TrainingSet, unbiased: bool, reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
+def _parameters(config: LightGBMRankerConfig, names: Sequence[str]) -> dict[str, Any]:
+    """The config in LightGBM's terms."""
+    parameters: dict[str, Any] = {
+        "objective": "lambdarank",
+        "eval_at": list(config.measured_at),
+        "learning_rate": config.learning_rate,
+        "num_leaves": config.leaves,
+        "min_data_in_leaf": config.min_rows_per_leaf,
+        "min_sum_hessian_in_leaf": config.min_hessian_per_leaf,
+        "feature_fraction": config.feature_share,
+        "bagging_fraction": config.row_share,
+        "bagging_freq": 1,
+        "lambda_l2": config.ridge,
+        "lambdarank_truncation_level": config.truncation,
+        "label_gain": [2**grade - 1 for grade in range(32)],
+        "num_threads": config.threads,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+    if config.monotone:
+        parameters["monotone_constraints"] = [config.monotone.get(name, 0) for name in names]
+    if config.seed is not None:
+        parameters["seed"] = config.seed
+    return parameters
+
+
+def _early_stopping(patience: int) -> Callable[[Any], None]:
+    stop: Callable[[Any], None] = lightgbm.early_stopping(patience, first_metric_only=True, verbose=False)
+    return stop
+
+
+def _dataset(
+    examples: TrainingSet, unbiased: bool, categorical: Sequence[str], reference: lightgbm.Dataset | None = None
+) -> lightgbm.Dataset:
     return lightgbm.Dataset(
         examples.features,
         label=examples.labels,
         group=examples.groups,
         position=examples.positions if unbiased else None,
         feature_name=[f"f{feature}" for feature in range(len(examples.names))],  # names may hold what LightGBM refuses
+        categorical_feature=[examples.names.index(name) for name in categorical],
         reference=reference,
         free_raw_data=True,
     )
+
+
+def _check_names(config: LightGBMRankerConfig, names: Sequence[str]) -> None:
+    unknown = [name for name in (*config.monotone, *config.categorical) if name not in names]
+    if unknown:
+        raise ConfigError(
+            f"There is no feature {', '.join(map(repr, unknown))} to constrain.", f"There are: {', '.join(names)}."
+        )
 
 
 def _position_adjusted(validation: TrainingSet) -> Callable[[Scores, lightgbm.Dataset], tuple[str, float, bool]]:

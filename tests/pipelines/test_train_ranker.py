@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipelines.console import Console
 from pipelines.run import Run
 from pipelines.run_config import load_run_config
+from pipelines.train_ranker import CONTRIBUTIONS
 from recsys import schemas
 from recsys.artifacts import ArtifactStore
 from recsys.evaluation.report import EvaluationReport
@@ -19,6 +21,11 @@ def test_impressions_are_the_negatives_where_they_were_logged(tiny_home: Path) -
     assert metrics["negatives"] == "impressions"
     assert metrics["unbiased"]
     assert metrics["train_rows"] == 10 * metrics["train_requests"]  # slates of ten
+
+
+def test_what_each_feature_adds_is_drawn_beside_the_ranker(tiny_home: Path) -> None:
+    with Image.open(ArtifactStore(tiny_home).current("ranker").path / CONTRIBUTIONS) as plot:
+        assert plot.format == "PNG"
 
 
 def test_without_impressions_negatives_are_retrieved_and_the_report_says_so(tiny_home: Path, tmp_path: Path) -> None:

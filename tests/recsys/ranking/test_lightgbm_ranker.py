@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from recsys.exceptions import ArtifactError, ConfigError
-from recsys.ranking.lightgbm_ranker import LightGBMRanker, LightGBMRankerConfig
+from recsys.ranking.lightgbm_ranker import MODEL, LightGBMRanker, LightGBMRankerConfig
 from recsys.ranking.training_set import TrainingSet
 
 NAMES = ["good", "shown_early", "noise"]
@@ -87,6 +89,70 @@ def test_padding_scores_below_everything_and_unknown_values_are_fine() -> None:
     assert np.isneginf(scores[1, 3:]).all()
     assert np.isfinite(scores[[0, 2, 3]]).all()
     assert np.isneginf(ranker.score(np.full((1, 2, 3), np.nan, np.float32))).all()
+
+
+def test_scores_are_those_of_the_saved_booster(tmp_path: Path) -> None:
+    ranker, _ = LightGBMRanker.fit(clicks(300, 0, bias=0), clicks(100, 1, bias=0), CONFIG)
+    ranker.save(tmp_path)
+    features = fresh()
+    expected = lightgbm.Booster(model_file=tmp_path / MODEL).predict(features.reshape(-1, 3))
+    np.testing.assert_array_equal(ranker.score(features).ravel(), expected.astype(np.float32))
+
+
+def test_contributions_add_up_to_the_score_and_name_what_decided() -> None:
+    ranker, _ = LightGBMRanker.fit(clicks(800, 0, bias=0), clicks(200, 1, bias=0), CONFIG)
+    features = fresh()[:20]
+    features[3, 7:] = np.nan
+    parts = ranker.contributions(features)
+    assert parts.shape == (20, SLATE, 4)
+    there = ~np.isnan(features).all(axis=2)
+    np.testing.assert_allclose(parts[there].sum(axis=1), ranker.score(features)[there], rtol=1e-5, atol=1e-6)
+    assert np.isnan(parts[3, 7:]).all()
+    good, shown_early, noise = np.abs(parts[there]).mean(axis=0)[:3]
+    assert good > 3 * max(shown_early, noise)
+    assert np.corrcoef(parts[there][:, 0], features[there][:, 0])[0, 1] > 0.9
+
+
+def test_a_monotone_feature_never_turns_the_score_round() -> None:
+    train, validation = clicks(300, 0, bias=0), clicks(100, 1, bias=0)
+    grid = np.zeros((1, 400, 3), np.float32)
+    grid[0, :, 2] = np.linspace(-3, 3, 400)  # the noise, of which trees learn ups and downs
+    free, _ = LightGBMRanker.fit(train, validation, CONFIG.model_copy(update={"rounds": 40, "patience": None}))
+    assert np.diff(free.score(grid)[0]).min() < 0 < np.diff(free.score(grid)[0]).max()
+    for direction in (1, -1):
+        config = CONFIG.model_copy(update={"rounds": 40, "patience": None, "monotone": {"noise": direction}})
+        ranker, _ = LightGBMRanker.fit(train, validation, config)
+        assert (direction * np.diff(ranker.score(grid)[0])).min() >= 0
+
+
+def test_categories_have_no_order() -> None:
+    generator = np.random.default_rng(0)
+    category = generator.integers(0, 20, (600, SLATE))
+    wanted = generator.permutation(20) >= 10
+    labels = (wanted[category] & (generator.random(category.shape) < 0.5)).astype(np.int8).ravel()
+    features = category[..., None].astype(np.float32).reshape(-1, 1)
+    examples = TrainingSet(["topic"], features, labels, np.full(600, SLATE, np.int32), None, "retrieved")
+    config = LightGBMRankerConfig(rounds=1, patience=None, leaves=2, categorical=("topic",), threads=1)
+    ranker, _ = LightGBMRanker.fit(examples, examples, config)
+    scores = ranker.score(np.arange(20, dtype=np.float32)[None, :, None])[0]
+    assert scores[wanted].min() > scores[~wanted].max()  # one split tells them all apart
+
+
+def test_early_stopping_hears_the_lowest_rank_and_reports_all() -> None:
+    config = CONFIG.model_copy(update={"measured_at": (3, 1), "row_share": 0.8, "unbiased": False})
+    _, metrics = LightGBMRanker.fit(clicks(300, 0, bias=0), clicks(100, 1, bias=0), config)
+    assert set(metrics["validation"]) == {"ndcg@3", "ndcg@1"}
+    assert metrics["validation_measure"] == "ndcg@1"
+    assert metrics["validation_score"] == metrics["validation"]["ndcg@1"]
+    assert metrics["rounds"] < CONFIG.rounds
+
+
+def test_refuses_features_that_are_not_there_and_ordered_categories() -> None:
+    train = clicks(100, 0, bias=0)
+    with pytest.raises(ConfigError, match=r"no feature 'clicks', 'tag' to constrain. There are: good, shown_early"):
+        LightGBMRanker.fit(train, train, LightGBMRankerConfig(monotone={"clicks": 1}, categorical=("tag",)))
+    with pytest.raises(ValidationError, match="cannot be both monotone and categorical"):
+        LightGBMRankerConfig(monotone={"good": 1}, categorical=("good",))
 
 
 def test_refuses_other_features(tmp_path: Path) -> None:
