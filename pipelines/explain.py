@@ -35,12 +35,21 @@ def show_explanation(engine: Engine, user: UserId, item: ItemId, k: int, page: P
     for row in _rows(explanation):
         table.add_row(*row)
     console.say(table)
+    if explanation.added:
+        told = ", ".join(f"{name} {value:+.2f}" for name, value in explanation.added.items())
+        console.say(f"What its features add to the score of an average candidate: {told}")
     if page is not None:
         sheet = _sheet(engine.data, explanation)
         write_atomically(
             page,
             render_explanation(
-                title, explanation.reason, _headlines(explanation), COLUMNS, _rows(explanation), [sheet]
+                title,
+                explanation.reason,
+                _headlines(explanation),
+                COLUMNS,
+                _rows(explanation),
+                explanation.added,
+                [sheet],
             ),
         )
         console.say(f"With pictures: [bold]{page}[/]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -68,6 +68,7 @@ def render_explanation(
     headlines: Sequence[Headline],
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
+    added: Mapping[str, float],
     sheet: Sequence[SheetSection],
 ) -> str:
     """The page of ``recsys explain``: why an item is, or is not, in a user's feed.
@@ -78,10 +79,11 @@ def render_explanation(
         headlines: the places it came to.
         columns: of the table of sources.
         rows: of that table, the source's name first.
+        added: what the strongest features add to the ranker's score; none without a ranker.
         sheet: the item and its neighbours.
     """
     return _template("explanation.html").render(
-        title=title, reason=reason, headlines=headlines, columns=columns, rows=rows, sheet=sheet
+        title=title, reason=reason, headlines=headlines, columns=columns, rows=rows, added=added, sheet=sheet
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,6 @@ from recsys.features.requests import RankingRequests
 from recsys.index.generation import IndexGeneration
 from recsys.index.handle import IndexHandle, ServedIndex
 from recsys.index.selection import Selection
-from recsys.ranking.base import Ranker
 from recsys.ranking.lightgbm_ranker import LightGBMRanker
 from recsys.retrieval.filters import Filter, matching
 from recsys.retrieval.fusion import Fused
@@ -38,6 +37,8 @@ from recsys.types import NO_ROW, Candidates, FloatArray, Histories, IdMap, Image
 
 RERANKED = 32
 """How many search results a tower that can judge pairs looks at again."""
+FEATURES_TOLD = 8
+"""How many features an explanation names."""
 
 
 @dataclass(frozen=True)
@@ -234,20 +235,27 @@ class Engine:
         if users.row(user) == NO_ROW:
             example = f"User ids look like {users[0]!r}." if len(users) else "The data set has none."
             raise ConfigError(f"There is no user {user!r}.", example)
-        history, found, ranked = self._ranked(user, now)
+        requests, found, ranked = self._ranked(user, now)
         titles = [title or "" for title in self.data.items[schemas.TITLE]]
-        return explain(self._cascade, history, found, ranked, row, k, self.data.ids, titles)
+        way = explain(self._cascade, requests.histories, found, ranked, row, k, self.data.ids, titles)
+        return way if way.score is None else replace(way, added=self._added(requests, row))
 
-    def _ranked(self, user: UserId, now: datetime | None) -> tuple[Histories, Fused, Candidates]:
-        """What a user did, what is found for them, and that in the ranker's order, if there is a ranker."""
+    def _added(self, requests: RankingRequests, row: int) -> dict[str, float]:
+        """What the features that weigh most add to the score of one candidate of the only request."""
+        assert self._ranker is not None
+        parts = self._ranker.contributions(self._cascade.assembler.assemble(requests))
+        added = parts[0, requests.rows[0].tolist().index(row), :-1]
+        strongest = np.argsort(-np.abs(added), kind="stable")[:FEATURES_TOLD]
+        return {self._ranker.names[feature]: float(added[feature]) for feature in strongest}
+
+    def _ranked(self, user: UserId, now: datetime | None) -> tuple[RankingRequests, Fused, Candidates]:
+        """What a user asks, what is found for them, and that in the ranker's order, if there is a ranker."""
         row, histories = self._interactions.users_map.row(user), self._interactions.histories()
         history = histories.slice(row, row + 1) if row != NO_ROW else Histories.of([[]])
         found = self._cascade.retrieve(history)
-        if self._ranker is None:
-            return history, found, found
         moment = np.array([self._milliseconds(now)], np.int64) if self.paths.logged else None
         requests = RankingRequests(history, np.array([row], np.int32), moment, found.rows)
-        return history, found, self._cascade.rank(requests, self._ranker)
+        return requests, found, found if self._ranker is None else self._cascade.rank(requests, self._ranker)
 
     def recent(self, user: UserId, count: int) -> list[ItemId]:
         """What the user engaged with last, newest first."""
@@ -270,7 +278,7 @@ class Engine:
         return Cascade.fit(self.data, events, events, users, tables, self.config, logged, index, tower)
 
     @cached_property
-    def _ranker(self) -> Ranker | None:
+    def _ranker(self) -> LightGBMRanker | None:
         return LightGBMRanker.load(self.paths.ranker, self._cascade.assembler.names) if self.paths.ranker else None
 
     def _milliseconds(self, now: datetime | None) -> int:

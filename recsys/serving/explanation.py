@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -87,6 +87,7 @@ class Explanation:
         final: place after variety was seen to; ``None`` where it was not ranked.
         slate: length of the slate.
         since: engagements since the user engaged with it, 0 = it was the last; ``None`` where they did not.
+        added: what each of the strongest features adds to the ranker's score of an average candidate, by its name.
     """
 
     item_id: ItemId
@@ -100,6 +101,7 @@ class Explanation:
     final: int | None
     slate: int
     since: int | None
+    added: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def reason(self) -> str:

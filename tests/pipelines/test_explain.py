@@ -44,6 +44,10 @@ def test_an_explanation_agrees_with_the_feed(tiny_home: Path, engine: Engine, us
         origins = {f"{view['source']} #{view['place']}" for view in found["views"] if view["place"]}
         assert set(answer.why.split(", ")) <= origins
         assert len(found["views"]) == 10
+        assert len(found["added"]) == 8
+        strengths = [abs(value) for value in found["added"].values()]
+        assert strengths == sorted(strengths, reverse=True)
+        assert strengths[0] > 0
 
 
 def test_the_table_says_reason_sources_and_neighbours(tiny_home: Path, engine: Engine, user: UserId) -> None:
