@@ -15,7 +15,7 @@ from pipelines.config import DEFAULT, WORLD, validated
 from pipelines.console import Console
 from pipelines.dataset import DatasetConfig, ingested_table, make_dataset
 from pipelines.explain import show_explanation
-from pipelines.feature_commands import diff, features, freshness, list_features, materialize, statistics
+from pipelines.feature_commands import compact, diff, features, freshness, list_features, materialize, statistics
 from pipelines.index_commands import gc, list_generations, rollback
 from pipelines.index_plan import gigabytes, show_plan
 from pipelines.quickstart import show_report, show_tower_report, tour
@@ -228,6 +228,7 @@ features_app.callback()(features)
 features_app.command("list")(list_features)
 features_app.command("diff")(diff)
 features_app.command("materialize")(materialize)
+features_app.command("compact")(compact)
 features_app.command("freshness")(freshness)
 features_app.command("statistics")(statistics)
 

@@ -83,6 +83,18 @@ def materialize(views: Views = None, home: Home = HOME, json: Json = False) -> N
     console.finish(views=[vars(one) for one in done])
 
 
+def compact(views: Views = None, home: Home = HOME, json: Json = False) -> None:
+    """Make one file of the small ones that pushes leave in each day; the rows stay what they are."""
+    store, console = FeatureStore(home / FOLDER), Console(json)
+    done = {view.label: store.offline.compact(view) for view in _chosen(store, views)}
+    files = {label: (len(one.dropped), len(one.added)) if one else (0, 0) for label, one in done.items()}
+    for label, (before, after) in files.items():
+        what = f"{before} files -> {after}" if before else "nothing to do"
+        console.say(f"[green]✓[/] [bold]{label}[/] {what}")
+    store.close()
+    console.finish(views=[{"view": label, "before": b, "after": a} for label, (b, a) in files.items()])
+
+
 def freshness(home: Home = HOME, json: Json = False) -> None:
     """How old the newest row of each view is, what waits for `recsys features materialize`, and what was refused."""
     store, console = FeatureStore(home / FOLDER), Console(json)

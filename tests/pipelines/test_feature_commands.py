@@ -75,6 +75,19 @@ def test_materialize_takes_what_waits_once(home: Path) -> None:
     assert features("freshness", "--home", home)["views"][0]["waiting_rows"] == 0
 
 
+def test_compact_makes_one_file_of_a_day(home: Path) -> None:
+    store = FeatureStore(home / FOLDER)
+    row = pl.DataFrame({"item_id": ["c"], "ctr": [0.75]}).with_columns(event_time=pl.datetime(2026, 1, 1))
+    store.write(FIRST, row)
+    before = store.offline.read(FIRST, store.offline.log(FIRST).files()).sort("item_id")
+    store.close()
+    of_first = {"view": "item_stats@1", "before": 2, "after": 1}
+    assert features("compact", "--home", home)["views"] == [of_first, {"view": "item_stats@2", "before": 0, "after": 0}]
+    offline = FeatureStore(home / FOLDER).offline
+    assert offline.read(FIRST, offline.log(FIRST).files()).sort("item_id").equals(before)
+    assert features("compact", "item_stats@1", "--home", home)["views"] == [of_first | {"before": 0, "after": 0}]
+
+
 def test_statistics_writes_the_page(home: Path, tmp_path: Path) -> None:
     found = features("statistics", "--home", home, "--out", tmp_path / "page.html")
     assert "Feature statistics" in Path(found["path"]).read_text()
