@@ -243,8 +243,9 @@ class Engine:
     def _added(self, requests: RankingRequests, row: int) -> dict[str, float]:
         """What the features that weigh most add to the score of one candidate of the only request."""
         assert self._ranker is not None
-        parts = self._ranker.contributions(self._cascade.assembler.assemble(requests))
-        added = parts[0, requests.rows[0].tolist().index(row), :-1]
+        place = requests.rows[0].tolist().index(row)
+        features = self._cascade.assembler.assemble(requests)[:, place : place + 1]  # some look at all candidates
+        added = self._ranker.contributions(features)[0, 0, :-1]
         strongest = np.argsort(-np.abs(added), kind="stable")[:FEATURES_TOLD]
         return {self._ranker.names[feature]: float(added[feature]) for feature in strongest}
 
