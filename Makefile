@@ -21,8 +21,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## generated notes -> tower -> index -> ranker -> report, then three questions asked of it
 	$(BIN)/recsys quickstart --home $(HOME_FOLDER)
 
-test: $(READY)  ## the fast tests
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+test: $(READY)  ## the fast tests, in as many processes as there are cores (at most 4)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(READY)  ## the tests that take minutes (real data, where it is present)
 	$(BIN)/python -m pytest -m slow
