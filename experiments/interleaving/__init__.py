@@ -1,0 +1,1 @@
+"""Two rankings in one list: readers choose between them without knowing."""
